@@ -1,0 +1,95 @@
+"""aserve: the development server for WSGI applications.
+
+An asyncio loop owns the sockets, a pool of threads runs your synchronous application.
+
+    aserve app:app                                  from the shell
+    async with aserve.open_server(app) as server:   inside async programs and tests
+    aserve.run(app)                                 inside a script
+
+Everything public is importable from here. Names are loaded when they are first used, so
+that `import aserve` costs no more than a module of the standard library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .api import Hooks, open_server, run, serve
+    from .config import Limits, ServerConfig
+    from .errors import (
+        AppLoadError,
+        AserveError,
+        ClientDisconnected,
+        ConfigError,
+        DrainTimeout,
+        ListenError,
+        LocalProtocolError,
+        ProtocolError,
+        RemoteProtocolError,
+        WSGIError,
+    )
+    from .events import ExchangeRecord, Request
+    from .server import Server, ServerState
+
+_HOMES = {
+    "api": ("Hooks", "open_server", "run", "serve"),
+    "config": ("Limits", "ServerConfig"),
+    "errors": (
+        "AppLoadError",
+        "AserveError",
+        "ClientDisconnected",
+        "ConfigError",
+        "DrainTimeout",
+        "ListenError",
+        "LocalProtocolError",
+        "ProtocolError",
+        "RemoteProtocolError",
+        "WSGIError",
+    ),
+    "events": ("ExchangeRecord", "Request"),
+    "server": ("Server", "ServerState"),
+}
+
+__all__ = [
+    "AppLoadError",
+    "AserveError",
+    "ClientDisconnected",
+    "ConfigError",
+    "DrainTimeout",
+    "ExchangeRecord",
+    "Hooks",
+    "Limits",
+    "ListenError",
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Request",
+    "Server",
+    "ServerConfig",
+    "ServerState",
+    "WSGIError",
+    "__version__",
+    "open_server",
+    "run",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home (PEP 562)."""
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Include the names that are not loaded yet."""
+    return sorted({*globals(), *__all__})

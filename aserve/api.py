@@ -1,0 +1,273 @@
+"""Serving an application: `serve`, `open_server`, `run`.
+
+This is the only place that puts the parts together: configuration, sockets, server and, for
+`run`, loop, signals and console.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Unpack
+
+import anyio
+import anyio.abc
+
+from .config import ServerConfig, ServerOptions
+from .errors import ConfigError
+from .events import ExchangeRecord
+from .net.address import is_literal
+from .net.listeners import UnixFile, open_listeners
+from .server import Server
+from .types import WSGIApp
+
+__all__ = ["Hooks", "open_server", "run", "serve"]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What else an embedding program may hand in.
+
+    Args:
+        sockets: Listening sockets to use instead of binding; the server closes them.
+        ssl_context: Speak TLS.
+        on_exchange: Called on the loop thread with the record of each finished exchange.
+        on_ready: Called on the loop thread when the server accepts connections.
+    """
+
+    sockets: Sequence[socket.socket] | None = None
+    ssl_context: ssl.SSLContext | None = None
+    on_exchange: Callable[[ExchangeRecord], object] | None = None
+    on_ready: Callable[[Server], object] | None = None
+
+
+@contextlib.asynccontextmanager
+async def open_server(
+    app: WSGIApp,
+    host: str = "localhost",
+    port: int = 0,
+    *,
+    hooks: Hooks | None = None,
+    **options: Unpack[ServerOptions],
+) -> AsyncIterator[Server]:
+    """Serve `app` while the block runs.
+
+    On entry the server accepts connections; on exit, also by an exception or cancellation,
+    it stops accepting, finishes what runs within `grace`, and leaves nothing behind. Touches
+    neither signals nor logging, so several can live in one loop.
+
+    Args:
+        app: The WSGI application; called in worker threads, never on the loop.
+        host: As in `ServerConfig`.
+        port: TCP port; 0, the default, picks a free one (`server.port` tells which).
+        hooks: Sockets, TLS and observers.
+        **options: Any field of `ServerConfig`.
+
+    Yields:
+        The server; `url`, `port` and `shutdown()` are what tests need.
+
+    Raises:
+        ConfigError: An option cannot be used.
+        ListenError: The address cannot be bound; nothing is left open.
+    """
+    _require_asyncio()
+    hooks = hooks or Hooks()
+    config = make_config(app, host, port, options)
+    sockets, unix_files = await _open_sockets(config, hooks)
+    server = Server(
+        app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=hooks.ssl_context
+    )
+    try:
+        server.start()
+        if hooks.on_ready is not None:
+            hooks.on_ready(server)
+        yield server
+    finally:
+        # A cancelled scope would cut the drain short: it has its own time limit, the grace.
+        with anyio.CancelScope(shield=True):
+            await server.aclose()
+        for file in unix_files:
+            file.remove()
+
+
+async def serve(
+    app: WSGIApp,
+    host: str = "localhost",
+    port: int = 8000,
+    *,
+    hooks: Hooks | None = None,
+    task_status: anyio.abc.TaskStatus[Server] = anyio.TASK_STATUS_IGNORED,
+    **options: Unpack[ServerOptions],
+) -> None:
+    """Serve `app` until cancelled or until `server.shutdown()` is called.
+
+    In an anyio task group, `server = await tg.start(serve, app)` returns once the server
+    accepts connections. Arguments and errors are those of `open_server`.
+
+    Args:
+        app: The WSGI application.
+        host: As in `ServerConfig`.
+        port: TCP port; 0 picks a free one.
+        hooks: Sockets, TLS and observers.
+        task_status: Filled in by anyio's `TaskGroup.start`.
+        **options: Any field of `ServerConfig`.
+    """
+    async with open_server(app, host, port, hooks=hooks, **options) as server:
+        task_status.started(server)
+        await server.wait_closed()
+
+
+def run(
+    app: WSGIApp,
+    host: str = "localhost",
+    port: int = 8000,
+    *,
+    hooks: Hooks | None = None,
+    **options: Unpack[ServerOptions],
+) -> None:
+    """Serve `app` and block until SIGINT, SIGTERM or `server.shutdown()`.
+
+    The first signal drains, a second one cuts. In the main thread this installs signal
+    handlers (and puts the old ones back); it is the only part of the API that does, and the
+    only one that configures logging and prints. With `hooks` that bring their own
+    `on_ready`, it neither prints nor configures logging.
+
+    Args:
+        app: The WSGI application.
+        host: As in `ServerConfig`.
+        port: TCP port; 0 picks a free one.
+        hooks: Sockets, TLS and observers.
+        **options: Any field of `ServerConfig`.
+
+    Raises:
+        ConfigError: An option cannot be used.
+        ListenError: The address cannot be bound.
+    """
+    config = make_config(app, host, port, options)
+    if hooks is None or hooks.on_ready is None:
+        hooks = _with_console(hooks or Hooks(), config)
+    with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
+        runner.run(_run(app, config, hooks))
+
+
+def make_config(app: object, host: str, port: int, options: ServerOptions) -> ServerConfig:
+    """One configuration out of what an API function was given.
+
+    Raises:
+        ConfigError: Also for an `app` that cannot be called, the mistake of `serve("app:app")`.
+    """
+    if not callable(app):
+        raise ConfigError(
+            "app", app, "cannot be called; pass the WSGI application itself, not its name"
+        )
+    try:
+        return ServerConfig(**{**options, "host": host, "port": port})
+    except TypeError as error:
+        raise ConfigError("options", sorted(options), f"cannot be used: {error}") from None
+
+
+async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> None:
+    options = as_options(config)
+    with contextlib.ExitStack() as signals:
+        async with open_server(app, hooks=hooks, **options) as server:
+            signals.enter_context(_shutdown_on_signal(server))
+            await server.wait_closed()
+
+
+def as_options(config: ServerConfig) -> Any:
+    """A configuration as the keyword arguments that make it."""
+    return {name: getattr(config, name) for name in ServerOptions.__annotations__}
+
+
+@contextlib.contextmanager
+def _shutdown_on_signal(server: Server) -> Iterator[None]:
+    """First signal: drain. Second one: cut."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only
+        return
+    asked = False
+
+    def stop(*_: object) -> None:
+        nonlocal asked
+        server.shutdown(0 if asked else None)
+        asked = True
+
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigError(
+                    "loop", name, "is not installed: pip install 'aserve-wsgi[fast]'"
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    return None
+
+
+def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
+    from .console import Console
+
+    console = Console(config)
+    return Hooks(
+        sockets=hooks.sockets,
+        ssl_context=hooks.ssl_context,
+        on_exchange=hooks.on_exchange or console.on_exchange,
+        on_ready=lambda server: console.on_ready(server.urls),
+    )
+
+
+async def _open_sockets(
+    config: ServerConfig, hooks: Hooks
+) -> tuple[Sequence[socket.socket], list[UnixFile]]:
+    """The sockets to serve on, and the files to remove at the end: only those made here."""
+    if hooks.sockets is not None:
+        if not hooks.sockets:
+            raise ConfigError("sockets", hooks.sockets, "is empty; pass at least one socket")
+        return hooks.sockets, []
+
+    def open_them() -> list[socket.socket]:
+        return open_listeners(
+            config.host, config.port, uds=config.uds, fd=config.fd, backlog=config.backlog
+        )
+
+    if is_literal(config.host) or config.uds is not None or config.fd is not None:
+        sockets = open_them()
+    else:  # a resolver may take seconds
+        sockets = await anyio.to_thread.run_sync(open_them)
+    if config.fd is not None:
+        return sockets, []
+    return sockets, [file for sock in sockets if (file := UnixFile.of(sock)) is not None]
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "aserve needs a running asyncio loop here; from other code use `aserve.run`"
+        ) from None
+
+
+if sys.platform == "win32":  # pragma: no cover
+    _SIGNALS += (signal.SIGBREAK,)  # type: ignore[misc]

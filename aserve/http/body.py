@@ -1,0 +1,167 @@
+"""Reading the body of a request: by length, or chunk by chunk (RFC 9112 sections 6 and 7).
+
+A reader eats from the connection's buffer and gives back data; it never reads past the end
+of its body, so what follows in the buffer is the next request.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from ..errors import RemoteProtocolError
+
+__all__ = ["BodyReader", "ChunkedReader", "LengthReader"]
+
+# RFC 9112 section 7.1: chunk-size is hexadecimal digits only. Sixteen of them are 2**64.
+# Extensions (7.1.1) follow a semicolon and are ignored, as a recipient must.
+_CHUNK_HEAD: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+# The longest chunk head without extensions: 16 digits and CRLF.
+_CRLF: Final = b"\r\n"
+
+
+class BodyReader(Protocol):
+    """Takes body bytes out of a buffer."""
+
+    complete: bool
+
+    def read(self, buffer: bytearray) -> list[bytes]:
+        """Remove body bytes from the front of `buffer` and return them, decoded.
+
+        Raises:
+            RemoteProtocolError: The framing is broken.
+        """
+        ...
+
+    @property
+    def remaining(self) -> int | None:
+        """Bytes still to come; None when nobody knows."""
+        ...
+
+
+class LengthReader:
+    """A body of Content-Length bytes."""
+
+    __slots__ = ("_remaining",)
+
+    def __init__(self, length: int) -> None:
+        self._remaining = length
+
+    @property
+    def complete(self) -> bool:
+        """Whether the body was read to its end."""
+        return self._remaining == 0
+
+    @property
+    def remaining(self) -> int | None:
+        """Bytes still to come."""
+        return self._remaining
+
+    def read(self, buffer: bytearray) -> list[bytes]:
+        """See `BodyReader.read`; never raises."""
+        size = min(len(buffer), self._remaining)
+        if not size:
+            return []
+        self._remaining -= size
+        data = bytes(buffer) if size == len(buffer) else bytes(memoryview(buffer)[:size])
+        del buffer[:size]
+        return [data]
+
+
+class ChunkedReader:
+    """A body in the chunked transfer coding; trailers are checked and dropped.
+
+    Args:
+        max_overhead: Most bytes of chunk extensions and of trailers, together.
+    """
+
+    __slots__ = ("_in_chunk", "_in_trailers", "_overhead", "_left", "complete")
+
+    def __init__(self, max_overhead: int) -> None:
+        self.complete = False
+        self._overhead = max_overhead
+        self._left = 0  # bytes of the current chunk still to come
+        self._in_chunk = False  # its data or the CRLF behind them are still to come
+        self._in_trailers = False
+
+    @property
+    def remaining(self) -> int | None:
+        """Unknown until the last chunk: None."""
+        return 0 if self.complete else None
+
+    def read(self, buffer: bytearray) -> list[bytes]:
+        """See `BodyReader.read`."""
+        pieces: list[bytes] = []
+        position = 0
+        while not self.complete:
+            if self._left:
+                piece = bytes(memoryview(buffer)[position : position + self._left])
+                if not piece:
+                    break
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                continue
+            line, after = self._line(buffer, position)
+            if line is None:
+                break
+            position = after
+            if self._in_chunk:
+                if line:
+                    raise RemoteProtocolError("a chunk is longer than its size says")
+                self._in_chunk = False
+            elif self._in_trailers:
+                self._trailer(line)
+            else:
+                self._chunk_head(line)
+        del buffer[:position]
+        return pieces
+
+    def _line(self, buffer: bytearray, start: int) -> tuple[bytes | None, int]:
+        """The line at `start` without its CRLF and the position behind it, or None to wait."""
+        if self._in_chunk:
+            # Exactly CRLF stands here; refuse anything else before more of it arrives.
+            got = bytes(memoryview(buffer)[start : start + 2])
+            if got != _CRLF[: len(got)]:
+                raise RemoteProtocolError("a chunk is longer than its size says")
+            return (b"", start + 2) if len(got) == 2 else (None, start)
+        end = buffer.find(b"\n", start)
+        length = (end if end >= 0 else len(buffer)) - start
+        if length > self._overhead + 18:
+            raise RemoteProtocolError(
+                "chunk extensions or trailers are too long (limit_chunk_overhead)", status_hint=431
+            )
+        if end < 0:
+            return None, start
+        if end == start or buffer[end - 1] != 0x0D:
+            # RFC 9112 section 2.2 allows a bare LF elsewhere; here it is how requests are smuggled.
+            raise RemoteProtocolError("a chunk line ends without CRLF")
+        return bytes(memoryview(buffer)[start : end - 1]), end + 1
+
+    def _chunk_head(self, line: bytes) -> None:
+        match = _CHUNK_HEAD.fullmatch(line)
+        if match is None:
+            raise RemoteProtocolError("malformed chunk size or extension")
+        self._spend(len(line) - match.end(1))
+        self._left = int(match[1], 16)
+        if self._left:
+            self._in_chunk = True
+        else:
+            self._in_trailers = True
+
+    def _trailer(self, line: bytes) -> None:
+        # RFC 9110 section 6.5.1: trailers may be discarded, and never merged into the head.
+        if not line:
+            self.complete = True
+            return
+        if _TRAILER.fullmatch(line) is None:
+            raise RemoteProtocolError("malformed trailer field")
+        self._spend(len(line))
+
+    def _spend(self, size: int) -> None:
+        self._overhead -= size
+        if self._overhead < 0:
+            raise RemoteProtocolError(
+                "chunk extensions or trailers are too long (limit_chunk_overhead)", status_hint=431
+            )

@@ -1,0 +1,357 @@
+"""One HTTP/1.1 connection, seen from the server, without I/O (RFC 9110, RFC 9112).
+
+`receive_data` turns bytes into events and `send` events into bytes. One request is open at a
+time: what a pipelining client sends ahead stays in the buffer until `next_cycle`, so answers
+cannot leave out of order (RFC 9112 section 9.3.2).
+
+Not safe for use from several threads; aserve calls it on the loop thread only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from ..config import Limits
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..events import END_OF_MESSAGE, Data, EndOfMessage, Event, Request, Response
+from .body import BodyReader, ChunkedReader, LengthReader
+from .head import parse_head
+from .response import Framing, choose_framing, render
+from .state import Receiving, Sending, move_receiving, move_sending
+
+__all__ = ["CONTINUE", "H1Connection"]
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
+# What no head may contain (RFC 9110 section 5.5, RFC 9112 section 2.2), looked for before the
+# head is complete, so that a client that will never complete it gets its answer at once.
+_HOPELESS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+_FIRST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n ]+ HTTP/[0-9]\.[0-9]\r\n")
+_TLS_HELLO: Final = b"\x16\x03"
+
+
+class H1Connection:
+    """The protocol state of one connection.
+
+    Args:
+        limits: Bounds on request line, head and chunk overhead.
+        date: Returns the current Date line, with its CRLF; called once per response.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_close_announced",
+        "_continue_due",
+        "_date",
+        "_fast_size",
+        "_framing",
+        "_left_to_send",
+        "_limits",
+        "_reader",
+        "_searched",
+        "failure",
+        "keep_alive",
+        "receiving",
+        "request",
+        "sending",
+    )
+
+    def __init__(self, limits: Limits, date: Callable[[], bytes]) -> None:
+        self._limits = limits
+        self._date = date
+        # A head of at most this size breaks neither limit, whatever its shape.
+        self._fast_size = min(limits.limit_request_line, limits.limit_request_head)
+        self._buffer = bytearray()
+        self._searched = 0  # how far the buffer was searched for the end of the head
+        self._reader: BodyReader | None = None
+        self._continue_due = False
+        self._close_announced = False
+        self._framing = Framing.NONE
+        self._left_to_send = 0
+        self.receiving = Receiving.HEAD
+        self.sending = Sending.IDLE
+        self.request: Request | None = None
+        # What the client broke: answer with its `status_hint` if `sending` allows, then close.
+        self.failure: RemoteProtocolError | None = None
+        # Whether the connection outlives the current response; final once its head was sent.
+        self.keep_alive = True
+
+    # -- receiving ---------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that no event has taken yet: the next requests of a pipeline."""
+        return len(self._buffer)
+
+    @property
+    def unread(self) -> int | None:
+        """Bytes of the request body still to come; 0 at its end, None when nobody knows."""
+        if self.receiving is Receiving.BODY and self._reader is not None:
+            return self._reader.remaining
+        return 0
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes from the client.
+
+        Returns:
+            The events that they complete; `Data` as it comes, never held back. When the
+            client broke HTTP, `failure` is set behind the last good event.
+        """
+        if self.receiving is Receiving.HEAD and not self._buffer:
+            # The common case: one read brought exactly one head. It saves the buffer's copy.
+            size = len(data)
+            if size <= self._fast_size and data.find(_END_OF_HEAD) == size - 4 >= 0:
+                try:
+                    request = parse_head(data, self._limits.limit_request_fields)
+                except RemoteProtocolError:
+                    pass  # an empty line in front is legal (section 2.2): the long way decides
+                else:
+                    self._begin(request)
+                    return [request] if request.has_body else [request, END_OF_MESSAGE]
+        elif self.receiving in (Receiving.FAILED, Receiving.CLOSED):
+            return []
+        self._buffer += data
+        return self._parse()
+
+    def receive_eof(self) -> bool:
+        """The client finished sending.
+
+        Returns:
+            Whether it left in the middle of a request.
+        """
+        cut = self.receiving is Receiving.BODY
+        cut |= self.receiving is Receiving.HEAD and bool(self._buffer)
+        self.receiving = move_receiving(self.receiving, "end of stream")
+        return cut
+
+    def next_cycle(self) -> list[Event]:
+        """Start over for the next request, and parse what has come of it already.
+
+        Raises:
+            LocalProtocolError: The request or its response is not complete, or the
+                connection does not outlive it.
+        """
+        if not self.keep_alive:
+            raise LocalProtocolError("this connection ends with the current response")
+        self.receiving = move_receiving(self.receiving, "next cycle")
+        self.sending = move_sending(self.sending, "next cycle")
+        self.request = None
+        return self._parse() if self._buffer else []
+
+    def _parse(self) -> list[Event]:
+        events: list[Event] = []
+        try:
+            if self.receiving is Receiving.HEAD:
+                block = self._take_head()
+                if block is None:
+                    return events
+                request = parse_head(block, self._limits.limit_request_fields)
+                self._begin(request)
+                events.append(request)
+                if not request.has_body:
+                    events.append(END_OF_MESSAGE)
+            if self.receiving is Receiving.BODY:
+                assert self._reader is not None
+                pieces = self._reader.read(self._buffer)
+                if pieces:
+                    self._continue_due = False
+                    events.extend(map(Data, pieces))
+                if self._reader.complete:
+                    self.receiving = move_receiving(self.receiving, "end of body")
+                    events.append(END_OF_MESSAGE)
+        except RemoteProtocolError as error:
+            self.receiving = move_receiving(self.receiving, "protocol error")
+            self.failure = error
+            self.keep_alive = False
+        return events
+
+    def _begin(self, request: Request) -> None:
+        self.request = request
+        self._searched = 0
+        self.keep_alive = request.keep_alive and not self._close_announced
+        self._continue_due = request.expect_continue
+        if not request.has_body:
+            self.receiving = move_receiving(self.receiving, "request without a body")
+        else:
+            self.receiving = move_receiving(self.receiving, "request with a body")
+            length = request.content_length
+            self._reader = (
+                ChunkedReader(self._limits.limit_chunk_overhead)
+                if length is None
+                else LengthReader(length)
+            )
+        self.sending = move_sending(self.sending, "request")
+
+    def _take_head(self) -> bytes | None:
+        buffer = self._buffer
+        # RFC 9112 section 2.2: a server ignores empty lines in front of the request line.
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
+            self._searched = 0
+        end = buffer.find(_END_OF_HEAD, max(0, self._searched - 3))
+        self._check_size(end)
+        if end < 0:
+            self._check_start()
+            self._searched = len(buffer)
+            return None
+        block = bytes(memoryview(buffer)[: end + 4])
+        del buffer[: end + 4]
+        return block
+
+    def _check_size(self, end: int) -> None:
+        """Refuse a head that breaks a limit; `end` is -1 while it is incomplete."""
+        size = len(self._buffer) if end < 0 else end
+        if size <= self._fast_size:
+            return
+        limits = self._limits
+        line = self._buffer.find(b"\r\n", 0, limits.limit_request_line + 2)
+        if line < 0:
+            raise RemoteProtocolError(
+                f"the request line is longer than {limits.limit_request_line} bytes "
+                "(limit_request_line)",
+                status_hint=414,
+            )
+        if size - line > limits.limit_request_head:
+            raise RemoteProtocolError(
+                f"the header fields are longer than {limits.limit_request_head} bytes "
+                "(limit_request_head)",
+                status_hint=431,
+            )
+
+    def _check_start(self) -> None:
+        """Refuse what can never become a head."""
+        buffer = self._buffer
+        if buffer.startswith(_TLS_HELLO):
+            raise RemoteProtocolError("this is TLS, but plain HTTP is spoken here: use http://")
+        # One byte further back, so that a CR at the end of the last read is seen again.
+        if _HOPELESS.search(buffer, max(0, self._searched - 1)):
+            raise RemoteProtocolError("a bare CR or LF or a control character in the head")
+        if b"\n" in buffer and _FIRST_LINE.match(buffer) is None:
+            raise RemoteProtocolError("malformed request line")
+
+    # -- sending -----------------------------------------------------------------------
+
+    def send(self, event: Response | Data | EndOfMessage) -> bytes:
+        """Turn an event into bytes for the client.
+
+        Raises:
+            LocalProtocolError: The event is out of turn, or the body does not have the
+                length that the head announced.
+        """
+        if isinstance(event, Data):
+            return self._send_data(event.data)
+        if isinstance(event, Response):
+            return self._send_head(event)
+        return self._send_end()
+
+    def send_whole(self, response: Response, body: bytes) -> bytes:
+        """A response and all of its body at once, as three `send` would give it."""
+        head = self._send_head(response)
+        data = self._send_data(body) if body else b""
+        return b"".join((head, data, self._send_end()))
+
+    def send_continue(self) -> bytes:
+        """`100 Continue`, if the client still waits for it (RFC 9110 section 10.1.1), else nothing.
+
+        Call it when the application first reads; the second call returns nothing.
+        """
+        if not self._continue_due or self.sending is not Sending.PENDING:
+            return b""
+        self._continue_due = False
+        return CONTINUE
+
+    def sent_elsewhere(self, size: int) -> None:
+        """Count bytes of the body that the kernel sent from a file, past this object."""
+        self._left_to_send -= size
+
+    @property
+    def start_of_buffer(self) -> bytes:
+        """The first bytes that no event has taken, for the log of a failure."""
+        return bytes(memoryview(self._buffer)[:256])
+
+    def announce_close(self) -> None:
+        """Make the next response head the last one of this connection."""
+        self._close_announced = True
+        if self.sending in (Sending.IDLE, Sending.PENDING):
+            self.keep_alive = False
+
+    def break_off(self) -> None:
+        """The response cannot be completed: nothing more may be sent."""
+        self.sending = Sending.CLOSED
+        self.keep_alive = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the current response has a body on the wire."""
+        return self._framing is not Framing.NONE
+
+    @property
+    def ends_with_close(self) -> bool:
+        """Whether only the end of the connection tells the client the end of the body."""
+        return self._framing is Framing.CLOSE
+
+    def _send_head(self, response: Response) -> bytes:
+        self.sending = move_sending(self.sending, "response")
+        request = self.request
+        rendered = render(response)
+        framing = self._framing = choose_framing(request, response)
+        self._left_to_send = response.content_length or 0
+        self.keep_alive = (
+            self.keep_alive
+            and framing is not Framing.CLOSE
+            and response.status_code >= 200
+            and b"close" not in rendered.connection
+            and self._can_drain()
+        )
+        parts = [rendered.start]
+        if rendered.needs_date:
+            parts.append(self._date())
+        if framing is Framing.CHUNKED:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        if rendered.connection or not self.keep_alive or _is_http10(request):
+            parts.append(self._connection_line(rendered.connection, response.status_code))
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _can_drain(self) -> bool:
+        """Whether what the app left unread of the request is worth reading (RFC 9112 section 9.3)."""
+        if self.receiving is Receiving.BODY:
+            # After a final answer nobody knows whether a client that waited for 100 sends the body.
+            return not self._continue_due and (self.unread or 0) <= self._limits.drain_body
+        return self.receiving is Receiving.COMPLETE
+
+    def _connection_line(self, options: tuple[bytes, ...], status_code: int) -> bytes:
+        # The app's options are respected, except where they contradict what will happen.
+        kept = [option for option in options if option not in (b"close", b"keep-alive")]
+        if status_code >= 200 and not self.keep_alive:
+            kept.append(b"close")
+        elif _is_http10(self.request) and self.keep_alive:
+            kept.append(b"keep-alive")
+        return b"Connection: %b\r\n" % b", ".join(kept) if kept else b""
+
+    def _send_data(self, data: bytes) -> bytes:
+        if self.sending is not Sending.BODY:
+            raise LocalProtocolError(f"data while sending is {self.sending.value}")
+        framing = self._framing
+        if framing is Framing.LENGTH:
+            self._left_to_send -= len(data)
+            if self._left_to_send < 0:
+                raise LocalProtocolError("more bytes than Content-Length")
+            return data
+        if framing is Framing.CHUNKED:
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        return b"" if framing is Framing.NONE else data
+
+    def _send_end(self) -> bytes:
+        if self._framing is Framing.LENGTH and self._left_to_send:
+            raise LocalProtocolError("fewer bytes than Content-Length")
+        last = "end of message" if self.keep_alive else "last end of message"
+        self.sending = move_sending(self.sending, last)
+        return b"0\r\n\r\n" if self._framing is Framing.CHUNKED else b""
+
+
+def _is_http10(request: Request | None) -> bool:
+    return request is not None and request.http_version == "1.0"

@@ -1,0 +1,437 @@
+"""The shell around `H1Connection`: one asyncio protocol per client.
+
+Everything here runs on the loop thread. Per connection one exchange is open at a time; the
+bytes that a pipelining client sends ahead wait in `H1Connection`, and past a bound in the
+kernel.
+
+Ends of a connection:
+- the client closes, or the last response allows no other: closed when it is written out;
+- the client may still be sending (a refused request, an unread body): the sending half is
+  closed first and what comes is thrown away for a while, because closing a socket with
+  unread bytes makes the kernel reset it, and the client would lose the answer
+  (RFC 9112 section 9.6);
+- a response breaks midway: the connection is closed without an end of the message, and
+  reset where the end of the connection would have looked like one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request, Response
+from ..http.h1 import H1Connection
+from ..http.response import simple_response
+from ..http.state import Receiving, Sending
+from ..net.address import peer_of
+from ..types import Environ, WSGIApp
+from . import sendfile
+from .exchange import Exchange, FileTurn, Item, Whole
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["LINGER_SECONDS", "Connection"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# nginx's lingering_timeout: how long a client may go on sending after the last answer.
+LINGER_SECONDS: Final = 5.0
+
+# What is gathered before it is written; the size of a socket's buffer, so more brings nothing.
+_WRITE_SIZE: Final = 65_536
+
+# Pipelined bytes to hold; then the client waits in the kernel. Room for many small requests.
+_PIPELINE_SIZE: Final = 65_536
+
+_REASONS: Final = {
+    400: "Bad Request",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+
+
+class Connection(asyncio.Protocol):
+    """One client.
+
+    Args:
+        server: The server; it knows its connections and runs their exchanges.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_exchange",
+        "_file_turn",
+        "_h1",
+        "_lingering",
+        "_linger_timer",
+        "_server",
+        "_transport",
+        "_write_paused",
+        "app",
+        "can_send_files",
+        "client",
+        "environ",
+        "high_water",
+        "low_water",
+        "post",
+    )
+
+    def __init__(self, server: Server) -> None:
+        config = server.config
+        self._server = server
+        self._h1 = H1Connection(config, server.clock.date_line)
+        self._transport: asyncio.Transport
+        self._exchange: Exchange | None = None
+        self._file_turn: FileTurn | None = None
+        self._write_paused = False
+        self._drained = 0  # bytes of an unread body thrown away
+        self._lingering = False
+        self._linger_timer: asyncio.TimerHandle | None = None
+        # What an exchange uses from its worker thread; none of these change.
+        self.app: WSGIApp = server.app
+        self.post: Callable[[Callable[[], object]], None] = server.mailbox.post
+        self.high_water: int = config.send_buffer
+        self.low_water: int = config.send_buffer // 2
+        self.environ: Environ = {}
+        self.client = ""
+        self.can_send_files = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is open and none has begun to arrive."""
+        return self._exchange is None and not self._h1.buffered and not self._lingering
+
+    # -- asyncio.Protocol ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=self.high_water, low=self.low_water)
+        peer = peer_of(
+            transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        )
+        self.client = peer.remote_addr
+        self.can_send_files = (
+            sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
+        )
+        self.environ = {**self._server.environ, **peer.as_environ()}
+        self._server.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+            self._record(exchange, complete=False)
+        self._server.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._lingering:
+            return
+        self._handle(self._h1.receive_data(data))
+        if self._exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`. True keeps our half open for the answer."""
+        cut = self._h1.receive_eof()
+        exchange = self._exchange
+        if exchange is None or self._lingering:
+            return False
+        exchange.client_left = True
+        self._h1.announce_close()
+        if cut and not exchange.dispatched:
+            return False
+        if cut and exchange.stream is not None:
+            exchange.close()
+            return False
+        # A client may close its half after a request and wait for the answer (`nc -N`). One
+        # that closes in the middle of an answer has left: the application is told at its
+        # next step, however long it would go on by itself (B59).
+        if self._h1.sending is Sending.BODY:
+            exchange.close()
+            return False
+        return self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._write_paused = False
+        if self._file_turn is not None:
+            self._grant_file_turn()
+        else:
+            self.flush()
+
+    # -- the request ---------------------------------------------------------------------
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is Request:
+                self._exchange = exchange = Exchange(self, cast(Request, event))
+                if exchange.request.expect_continue:
+                    self._dispatch_streaming(exchange)
+            elif kind is Data:
+                self._body_data(cast(Data, event).data)
+            elif kind is EndOfMessage:
+                self._body_end()
+        if self._h1.failure is not None:
+            self._refuse(self._h1.failure)
+
+    def _body_data(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.ended:
+            # The application did not read it, and its answer is out: throw it away, up to a bound.
+            self._drained += len(data)
+            if self._drained > self._server.config.drain_body:
+                self._linger()
+        elif exchange.stream is not None:
+            if not exchange.stream.feed(data):
+                self._transport.pause_reading()
+        elif exchange.collect(data) > self._server.config.body_buffer:
+            self._dispatch_streaming(exchange)
+
+    def _body_end(self) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.ended:
+            self._next_cycle()
+        elif exchange.stream is not None:
+            exchange.stream.feed_eof()
+        else:
+            self._dispatch(exchange)
+
+    def _dispatch_streaming(self, exchange: Exchange) -> None:
+        exchange.start_stream(self._server.config.body_buffer)
+        self._dispatch(exchange)
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        exchange.dispatched = True
+        self._server.pool.submit(exchange)
+
+    def resume_body(self) -> None:
+        """The application has read what was buffered."""
+        if not self._lingering:
+            self._transport.resume_reading()
+
+    def send_continue(self) -> None:
+        """The application wants the body now (RFC 9110 section 10.1.1, B55)."""
+        data = self._h1.send_continue()
+        if data:
+            self._transport.write(data)
+
+    def _refuse(self, failure: RemoteProtocolError) -> None:
+        """Answer a broken request with its 4xx, and read nothing more as a request."""
+        exchange = self._exchange
+        if exchange is not None and exchange.dispatched:
+            # The application is already at work: it learns of it where it reads.
+            if exchange.stream is not None:
+                exchange.stream.fail(failure)
+            return
+        self._exchange = None
+        head = self._h1.start_of_buffer
+        if self._h1.sending in (Sending.IDLE, Sending.PENDING):
+            status = failure.status_hint
+            response, body = simple_response(status, _REASONS[status], f"{failure}.")
+            self._transport.write(self._h1.send_whole(response, body))
+            _log.info("Refused a request from %s with %d: %s", self.client, status, failure)
+            now = time()
+            self._server.observe(
+                lambda: ExchangeRecord(
+                    request=exchange.request if exchange is not None else None,
+                    raw_head=head,
+                    status_code=status,
+                    body_sent=len(body),
+                    started_at=now,
+                    duration=0.0,
+                    client=self.client,
+                    complete=True,
+                )
+            )
+        self._linger()
+
+    # -- the response --------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what the worker has made. Posted by the worker, at most one at a time."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        exchange.begin_flush()
+        if self._write_paused:
+            return
+        out: list[bytes] = []
+        size = 0
+        while not self._write_paused and (item := exchange.next_item()) is not None:
+            try:
+                data = self._serialize(exchange, item)
+            except LocalProtocolError as error:
+                _log.error("%s: the response cannot be sent: %s", exchange, error)
+                data = None
+            if data is None:  # it breaks off, or waits for the kernel
+                self._write(out)
+                self._stop_at(exchange, item)
+                return
+            out.append(data)
+            size += len(data)
+            if size >= _WRITE_SIZE:
+                self._write(out)
+                size = 0
+        self._write(out)
+        if exchange.ended:
+            self._finish(exchange)
+
+    def _serialize(self, exchange: Exchange, item: Item) -> bytes | None:
+        """The bytes of an item; None when it is not bytes that end it."""
+        h1 = self._h1
+        if type(item) is Whole:
+            exchange.status_code = item.response.status_code
+            exchange.ended = True
+            data = h1.send_whole(item.response, item.body)
+            if h1.has_body:
+                exchange.sent += len(item.body)
+            return data
+        if type(item) is bytes:
+            exchange.flushed(len(item))
+            if h1.has_body:
+                exchange.sent += len(item)
+            return h1.send(Data(item))
+        if isinstance(item, Response):
+            exchange.status_code = item.status_code
+            return h1.send(item)
+        if isinstance(item, EndOfMessage):
+            exchange.ended = True
+            return h1.send(item)
+        if isinstance(item, int):
+            h1.sent_elsewhere(item)
+            exchange.sent += item
+            return b""
+        return None
+
+    def _write(self, out: list[bytes]) -> None:
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    def _stop_at(self, exchange: Exchange, item: Item) -> None:
+        if isinstance(item, FileTurn):
+            self._file_turn = item
+            if self._transport.get_write_buffer_size() == 0:
+                self._grant_file_turn()
+            else:
+                # `resume_writing` then means that the kernel has everything.
+                self._transport.set_write_buffer_limits(high=0)
+            return
+        self._break_off(exchange)
+
+    def _grant_file_turn(self) -> None:
+        turn, self._file_turn = self._file_turn, None
+        if turn is None:
+            return
+        self._transport.set_write_buffer_limits(high=self.high_water, low=self.low_water)
+        with contextlib.suppress(OSError):
+            turn.descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        turn.granted.set()
+
+    def _finish(self, exchange: Exchange) -> None:
+        """The response is out: on to the next request, or to the end of the connection."""
+        self._exchange = None
+        self._record(exchange, complete=True)
+        h1 = self._h1
+        if not h1.keep_alive:
+            if h1.receiving is Receiving.BODY or h1.receiving is Receiving.FAILED or h1.buffered:
+                self._linger()
+            else:
+                self._transport.close()
+        elif h1.receiving is Receiving.COMPLETE:
+            self._next_cycle()
+        else:
+            self._drained = 0
+            self._transport.resume_reading()
+
+    def _next_cycle(self) -> None:
+        if self._server.is_draining and not self._h1.buffered:
+            self._transport.close()
+            return
+        self._handle(self._h1.next_cycle())
+        self._transport.resume_reading()
+
+    def _break_off(self, exchange: Exchange) -> None:
+        """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""
+        self._exchange = None
+        exchange.close()
+        self._h1.break_off()
+        self._record(exchange, complete=False)
+        if self._h1.ends_with_close:
+            self._reset()
+        else:
+            self._transport.close()
+
+    def _reset(self) -> None:
+        """Close with a reset: bytes that are still buffered are lost, on purpose."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    # -- the end -------------------------------------------------------------------------
+
+    def _linger(self) -> None:
+        """Close our half, throw away what still comes, then close (RFC 9112 section 9.6)."""
+        if self._lingering:
+            return
+        self._lingering = True
+        self._exchange = None
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._linger_timer = self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def start_drain(self) -> None:
+        """The server stops: close when idle, else after the current response."""
+        self._h1.announce_close()
+        if self.is_idle or self._lingering:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """End now, whatever is under way."""
+        if self._exchange is not None:
+            sock: Any = self._transport.get_extra_info("socket")
+            self._exchange.close()
+            with contextlib.suppress(OSError, AttributeError):
+                # A worker may be sending a file over a duplicate of the descriptor.
+                sock.shutdown(socket.SHUT_RDWR)
+        self._transport.abort()
+
+    def _record(self, exchange: Exchange, *, complete: bool) -> None:
+        self._server.observe(
+            lambda: ExchangeRecord(
+                request=exchange.request,
+                raw_head=b"",
+                status_code=exchange.status_code,
+                body_sent=exchange.sent,
+                started_at=exchange.started_at,
+                duration=perf_counter() - exchange.started_clock,
+                client=self.client,
+                complete=complete,
+            )
+        )

@@ -1,0 +1,303 @@
+"""One request and its response: where the loop and a worker thread meet.
+
+Threads. The loop thread makes the exchange, gathers the body, and takes the outbox's items to
+the transport. One worker thread calls `run`, which calls the application and, through it,
+the `Sink` methods `whole`, `head`, `data`, `file` and `end`.
+
+No lock. `_items` is a deque (append and popleft are atomic); `_queued` is written by the
+worker only and `_flushed` by the loop only, so their difference may be late but never wrong;
+`closed` only ever goes from False to True. A plain GET allocates no lock and no event.
+
+Allowed to block: the worker, in `data` and `file`, until the client has read enough or left.
+The loop never blocks here.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections import deque
+from time import perf_counter, time
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
+from ..events import END_OF_MESSAGE, EndOfMessage, Request, Response
+from ..http.response import simple_response
+from ..types import InputStream
+from ..wsgi.body import StreamBody
+from ..wsgi.environ import build_environ
+from ..wsgi.response import ResponseWriter
+from . import sendfile
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
+
+__all__ = ["ABORT", "Exchange", "FileTurn", "Item", "Whole"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+
+class Whole:
+    """A complete response in the outbox."""
+
+    __slots__ = ("body", "response")
+
+    def __init__(self, response: Response, body: bytes) -> None:
+        self.response = response
+        self.body = body
+
+
+class FileTurn:
+    """The worker asks for the socket: everything before has to reach the kernel first."""
+
+    __slots__ = ("descriptor", "granted")
+
+    def __init__(self) -> None:
+        self.granted = threading.Event()
+        # A duplicate of the socket's descriptor, which the worker closes; -1 when refused.
+        self.descriptor = -1
+
+
+class _Abort:
+    """The response cannot be completed."""
+
+
+ABORT: Final = _Abort()
+
+Item = Whole | Response | bytes | int | FileTurn | EndOfMessage | _Abort
+
+
+class Exchange:
+    """See the module's docstring.
+
+    Args:
+        connection: Where the request came from.
+        request: Its head.
+    """
+
+    __slots__ = (
+        "_flush_posted",
+        "_flushed",
+        "_items",
+        "_parts",
+        "_queued",
+        "_space",
+        "body_size",
+        "client_left",
+        "closed",
+        "connection",
+        "dispatched",
+        "ended",
+        "request",
+        "sent",
+        "started_at",
+        "started_clock",
+        "status_code",
+        "stream",
+    )
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self.connection = connection
+        self.request = request
+        self.started_at = time()
+        self.started_clock = perf_counter()
+        # Request body.
+        self._parts: list[bytes] | None = None
+        self.body_size = 0
+        self.stream: StreamBody | None = None
+        self.dispatched = False
+        # Response.
+        self._items: deque[Item] = deque()
+        self._queued = 0
+        self._flushed = 0
+        self._flush_posted = False
+        self._space: threading.Event | None = None
+        self.status_code = 0
+        self.sent = 0  # bytes of the response body
+        self.ended = False  # the last byte of the response went to the transport
+        # The client finished sending: it left, or only closed its half.
+        self.client_left = False
+        # Nothing that is still made can be sent.
+        self.closed = False
+
+    def __str__(self) -> str:
+        return f"{self.request.method} {self.request.target.decode('latin-1')}"
+
+    # -- loop thread: the request's body -------------------------------------------------
+
+    def collect(self, data: bytes) -> int:
+        """Keep a piece of the body and return how much there is now."""
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(data)
+        self.body_size += len(data)
+        return self.body_size
+
+    def start_stream(self, high_water: int) -> StreamBody:
+        """From here on the body is a pipe; what was collected goes into it first."""
+        connection = self.connection
+        stream = self.stream = StreamBody(
+            high_water,
+            on_first_read=lambda: connection.post(connection.send_continue),
+            on_resume=lambda: connection.post(connection.resume_body),
+        )
+        for part in self._parts or ():
+            stream.feed(part)
+        self._parts = None
+        return stream
+
+    # -- loop thread: the response -------------------------------------------------------
+
+    def next_item(self) -> Item | None:
+        """The next thing to send, or None."""
+        try:
+            return self._items.popleft()
+        except IndexError:
+            return None
+
+    def unpop(self, item: Item) -> None:
+        """Put back what cannot be sent yet."""
+        self._items.appendleft(item)
+
+    def begin_flush(self) -> None:
+        """From here on, what the worker adds needs another flush."""
+        self._flush_posted = False
+
+    def flushed(self, size: int) -> None:
+        """The transport has taken `size` bytes: let the worker go on when there is room."""
+        self._flushed += size
+        space = self._space
+        if space is not None and self._pending <= self.connection.low_water:
+            space.set()
+
+    def close(self) -> None:
+        """Nothing more can be sent or read; whoever waits is told. Idempotent."""
+        self.closed = self.client_left = True
+        if self._space is not None:
+            self._space.set()
+        if self.stream is not None:
+            self.stream.fail(ClientDisconnected("the client left before it sent the whole body"))
+        while (item := self.next_item()) is not None:
+            if isinstance(item, FileTurn):
+                item.granted.set()
+
+    # -- worker thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run the application. Every way that it can end is handled here; never raises."""
+        connection = self.connection
+        if self.closed:
+            return  # the client left while the request was waiting for a thread
+        writer = ResponseWriter(self, is_head=self.request.method == "HEAD")
+        try:
+            environ = build_environ(self.request, connection.environ, self._input())
+            environ["aserve.client_disconnected"] = self.has_client_left
+            writer.run(connection.app, environ)
+        except ClientDisconnected:
+            self._put(ABORT)
+        except BaseException as error:
+            self._fail(error, writer)
+
+    def has_client_left(self) -> bool:
+        """Whether the client closed its side: `environ["aserve.client_disconnected"]`."""
+        return self.client_left
+
+    def _input(self) -> InputStream:
+        if self.stream is not None:
+            return self.stream
+        return io.BytesIO(b"".join(self._parts) if self._parts else b"")
+
+    def _fail(self, error: BaseException, writer: ResponseWriter) -> None:
+        """The application raised, or broke PEP 3333: log it, answer 500 or cut."""
+        answer = (500, "Internal Server Error", "The application failed; its log says why.")
+        if isinstance(error, RemoteProtocolError):
+            # It let out what reading the body raised: the client's fault, not its own.
+            answer = (error.status_hint, "Bad Request", f"{error}.")
+            _log.info("%s: the client broke the request's body: %s", self, error)
+        elif isinstance(error, WSGIError):
+            _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
+        else:
+            shown = error.with_traceback(_without_own_frames(error.__traceback__))
+            _log.error("%s: the application raised an exception", self, exc_info=shown)
+        if writer.started:
+            self._put(ABORT)
+        else:
+            self._put(Whole(*simple_response(*answer)))
+
+    def _put(self, item: Item) -> None:
+        self._items.append(item)
+        if not self._flush_posted:
+            self._flush_posted = True
+            self.connection.post(self.connection.flush)
+
+    @property
+    def _pending(self) -> int:
+        return self._queued - self._flushed
+
+    # The Sink of aserve.wsgi.response:
+
+    def whole(self, response: Response, body: bytes) -> None:
+        """Queue a complete response."""
+        self._queued += len(body)
+        self._put(Whole(response, body))
+
+    def head(self, response: Response) -> None:
+        """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
+        self._items.append(response)
+
+    def data(self, data: bytes) -> None:
+        """Queue a piece of the body; blocks while the client is too far behind.
+
+        Raises:
+            ClientDisconnected: It has left.
+        """
+        if self.closed:
+            raise ClientDisconnected("the client left before it got the whole response")
+        self._queued += len(data)
+        self._put(data)
+        if self._pending > self.connection.high_water:
+            self._wait_for_space()
+
+    def file(self, descriptor: int, offset: int, size: int) -> int | None:
+        """Have the kernel send a part of a file; see `Sink.file`.
+
+        Raises:
+            ClientDisconnected: The client has left.
+        """
+        if not self.connection.can_send_files:
+            return None
+        turn = FileTurn()
+        self._put(turn)
+        if not self.closed:  # else `close` may have missed the turn; it is never granted
+            turn.granted.wait()
+        if self.closed or turn.descriptor < 0:
+            raise ClientDisconnected("the client left before it got the file")
+        sent = sendfile.send(turn.descriptor, descriptor, offset, size, lambda: self.closed)
+        self._put(sent)
+        return sent
+
+    def end(self) -> None:
+        """The response is complete."""
+        self._put(END_OF_MESSAGE)
+
+    def _wait_for_space(self) -> None:
+        if self._space is None:
+            self._space = threading.Event()
+        while True:
+            # Cleared first: a flush between the test and the wait sets it again.
+            self._space.clear()
+            if self.closed or self._pending <= self.connection.low_water:
+                return
+            self._space.wait()
+
+
+def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback that starts in the application, which is what its author wants to see."""
+    start = trace
+    while start is not None and start.tb_frame.f_globals.get("__package__") in _OWN_PACKAGES:
+        start = start.tb_next
+    return start or trace

@@ -1,0 +1,53 @@
+"""What is still running, as lines that a person can act on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from types import FrameType
+from typing import Final
+
+from .pool import Running
+
+__all__ = ["describe", "user_position"]
+
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARIES: Final = tuple(
+    path + os.sep for key, path in sysconfig.get_paths().items() if key in ("stdlib", "purelib", "platlib")
+)
+
+
+def describe(running: Running) -> str:
+    """`GET /slow (5.2 s, views.py:12, aserve-worker-3)`."""
+    place = user_position(running.thread_id)
+    where = f"{place}, " if place else ""
+    return f"{running.job} ({running.seconds:.1f} s, {where}{running.thread_name})"
+
+
+def user_position(thread_id: int) -> str:
+    """File and line in which a thread is, in the user's own code where there is any.
+
+    Args:
+        thread_id: The thread's `ident`.
+
+    Returns:
+        `FILE:LINE` with the path relative to the working directory if it lies beneath; an
+        empty text when the thread is gone.
+    """
+    frame: FrameType | None = sys._current_frames().get(thread_id)
+    innermost: FrameType | None = None
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_PACKAGE):
+            innermost = innermost or frame
+            if not name.startswith(_LIBRARIES):
+                return _place(frame)
+        frame = frame.f_back
+    return _place(innermost) if innermost is not None else ""
+
+
+def _place(frame: FrameType) -> str:
+    name = frame.f_code.co_filename
+    here = os.getcwd() + os.sep
+    return f"{name.removeprefix(here)}:{frame.f_lineno}"

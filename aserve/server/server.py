@@ -1,0 +1,347 @@
+"""The server: accepting, running exchanges, draining, closing.
+
+Everything runs on the loop thread, except `shutdown` and the read-only properties, which any
+thread may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Final
+
+from ..config import ServerConfig
+from ..errors import LocalProtocolError
+from ..events import ExchangeRecord
+from ..net.address import urls_of
+from ..types import Environ, WSGIApp
+from ..wsgi.file_wrapper import FileWrapper
+from .clock import Clock
+from .connection import Connection
+from .mailbox import Mailbox
+from .pool import WorkerPool
+from .report import describe
+
+__all__ = ["TRANSITIONS", "Server", "ServerState"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# Connections accepted in one turn of the loop, so that a burst does not starve the others;
+# asyncio takes the whole backlog at once.
+_ACCEPT_BATCH: Final = 64
+
+# trio's figures: out of descriptors, trying again at once would spin, and one usually comes
+# back within moments.
+_ACCEPT_PAUSE: Final = 0.1
+_ACCEPT_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class ServerState(Enum):
+    """The life of a server."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"  # accepts nothing, finishes what runs
+    CLOSED = "closed"
+
+
+TRANSITIONS: Final[dict[tuple[ServerState, str], ServerState]] = {
+    (ServerState.STARTING, "start"): ServerState.SERVING,
+    (ServerState.STARTING, "closed"): ServerState.CLOSED,
+    (ServerState.SERVING, "shutdown"): ServerState.DRAINING,
+    (ServerState.DRAINING, "closed"): ServerState.CLOSED,
+}
+
+
+class Server:
+    """Serves one WSGI application on some listening sockets.
+
+    Made by `aserve.open_server`, `aserve.serve` and `aserve.run`; also given to them by
+    hand. Must be made in a running event loop.
+
+    Args:
+        app: The application; called in worker threads only.
+        sockets: Listening sockets; the server owns them from here on and closes them.
+        config: Limits, threads and grace; host, port and their like are not looked at.
+        on_exchange: Called on the loop thread with each finished exchange.
+        ssl_context: Speak TLS on all of the sockets.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApp,
+        sockets: Sequence[socket.socket],
+        config: ServerConfig,
+        *,
+        on_exchange: Callable[[ExchangeRecord], object] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.app = app
+        self.config = config
+        self.loop = asyncio.get_running_loop()
+        self.clock = Clock()
+        self.mailbox = Mailbox(self.loop)
+        self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty)
+        self._sockets = tuple(sockets)
+        self._scheme = "https" if ssl_context is not None else "http"
+        self._urls = urls_of(self._sockets, self._scheme)
+        self._port = _port_of(self._sockets)
+        self._on_exchange = on_exchange
+        self._ssl_context = ssl_context
+        self._connections: set[Connection] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._state = ServerState.STARTING
+        self._drain_task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
+        self._pool_empty = False
+        self._cut = False
+        self._closed = asyncio.Event()
+        self.environ: Environ = self._environ_template()
+
+    def _environ_template(self) -> Environ:
+        """What is the same in every request (PEP 3333, B46)."""
+        return {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": self._scheme,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": self.config.threads > 1,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+            # The end of wsgi.input is the end of the body, chunked or not (B38).
+            "wsgi.input_terminated": True,
+            "SERVER_SOFTWARE": "aserve",
+            "aserve.server": self,
+            "werkzeug.server.shutdown": self.shutdown,
+            **({"HTTPS": "on"} if self._ssl_context is not None else {}),
+        }
+
+    # -- what users see ------------------------------------------------------------------
+
+    @property
+    def state(self) -> ServerState:
+        """Where in its life the server is."""
+        return self._state
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._state is ServerState.DRAINING or self._state is ServerState.CLOSED
+
+    @property
+    def url(self) -> str:
+        """The first URL, e.g. `http://127.0.0.1:8000`."""
+        return self._urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """One URL for each socket."""
+        return list(self._urls)
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 when there are only Unix sockets."""
+        return self._port
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets; do not close them."""
+        return self._sockets
+
+    def start(self) -> None:
+        """Begin to accept. Returns at once: a connection made from now on is served.
+
+        Raises:
+            LocalProtocolError: It was started before.
+        """
+        self._move("start")
+        for sock in self._sockets:
+            sock.setblocking(False)
+            self.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def shutdown(self, grace: float | None = None) -> None:
+        """Begin to stop: accept nothing more, finish what runs, then close. Any thread.
+
+        Returns at once; `wait_closed` waits. A second call can only shorten the grace.
+
+        Args:
+            grace: Seconds that running requests may take; None for the configured one. At
+                its end they are named in the log and cut.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the server
+            self.loop.call_soon_threadsafe(self._begin_drain, grace)
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed; does not make it close."""
+        await self._closed.wait()
+
+    async def aclose(self, grace: float | None = None) -> None:
+        """`shutdown` and `wait_closed` in one. Idempotent."""
+        self._begin_drain(grace)
+        await self._closed.wait()
+
+    # -- accepting -----------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        """Take one connection from the backlog; False when there is none to be had now."""
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in _ACCEPT_RETRIES:
+                raise
+            _log.error(
+                "Cannot accept connections for now: %s; trying again in %g s",
+                os.strerror(error.errno),
+                _ACCEPT_PAUSE,
+            )
+            self.loop.remove_reader(listener.fileno())
+            self.loop.call_later(_ACCEPT_PAUSE, self._resume_accepting, listener)
+            return False
+        sock.setblocking(False)
+        task = self.loop.create_task(self._connect(sock))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        return True
+
+    def _resume_accepting(self, listener: socket.socket) -> None:
+        if self._state is ServerState.SERVING:
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+    async def _connect(self, sock: socket.socket) -> None:
+        try:
+            if sock.family != getattr(socket, "AF_UNIX", None):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self), sock, ssl=self._ssl_context
+            )
+        except OSError as error:  # ssl.SSLError is one
+            _log.debug("A connection ended before its first request: %s", error)
+            sock.close()
+
+    def add(self, connection: Connection) -> None:
+        """A connection was made."""
+        self._connections.add(connection)
+        if self._state is ServerState.DRAINING:
+            connection.start_drain()
+
+    def discard(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+        self._changed.set()
+
+    def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:
+        """Tell the observer of an exchange; without one, nothing is made."""
+        if self._on_exchange is not None:
+            self._on_exchange(make_record())
+
+    # -- stopping ------------------------------------------------------------------------
+
+    def _move(self, event: str) -> None:
+        try:
+            self._state = TRANSITIONS[self._state, event]
+        except KeyError:
+            raise LocalProtocolError(
+                f"{event} while the server is {self._state.value}"
+            ) from None
+
+    def _begin_drain(self, grace: float | None) -> None:
+        if grace is None:
+            grace = self.config.grace
+        if self._state is ServerState.STARTING:
+            self._close_sockets()
+            self.pool.close()
+            self._move("closed")
+            self._closed.set()
+        elif self._state is ServerState.SERVING:
+            self._move("shutdown")
+            self._drain_task = self.loop.create_task(self._drain(grace))
+        elif self._state is ServerState.DRAINING:
+            self.loop.call_later(grace, self._cut_now)
+
+    def _cut_now(self) -> None:
+        self._cut = True
+        self._changed.set()
+
+    def _on_pool_empty(self) -> None:
+        self.mailbox.post(self._mark_pool_empty)
+
+    def _mark_pool_empty(self) -> None:
+        self._pool_empty = True
+        self._changed.set()
+
+    async def _drain(self, grace: float) -> None:
+        cut_timer = self.loop.call_later(grace, self._cut_now)
+        try:
+            await self._empty_backlog()
+            for connection in list(self._connections):
+                connection.start_drain()
+            await self._until(lambda: not self._connections)
+            if self._connections:
+                self._report()
+                for connection in list(self._connections):
+                    connection.cut()
+            # A response may be out while its `close()` still runs: that is part of the grace too.
+            self.pool.close()
+            await self._until(lambda: self._pool_empty)
+            while self._connections:  # `abort` takes effect in the next turn of the loop
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            cut_timer.cancel()
+            self._close_sockets()
+            self._move("closed")
+            self._closed.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition or for the end of the grace."""
+        while not condition() and not self._cut:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _empty_backlog(self) -> None:
+        """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
+        for sock in self._sockets:
+            self.loop.remove_reader(sock.fileno())
+            while self._accept_one(sock):
+                pass
+        self._close_sockets()
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        # One turn reads what has arrived; the next one is behind it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _report(self) -> None:
+        for running in self.pool.running():
+            _log.warning("Cut at the end of the grace: %s", describe(running))
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            if sock.fileno() < 0:
+                continue
+            if self._state is not ServerState.STARTING:
+                self.loop.remove_reader(sock.fileno())
+            sock.close()
+
+
+def _port_of(sockets: Sequence[socket.socket]) -> int:
+    for sock in sockets:
+        name = sock.getsockname()
+        if isinstance(name, tuple):
+            return int(name[1])
+    return 0

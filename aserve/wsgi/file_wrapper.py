@@ -1,0 +1,61 @@
+"""`wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling")."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+__all__ = ["BLOCK_SIZE", "FileWrapper"]
+
+# What one read brings when the kernel cannot send the file by itself. The applications
+# choose 8 KiB (wsgiref's default), which costs eight times the calls for nothing.
+BLOCK_SIZE: Final = 65_536
+
+
+class FileWrapper:
+    """An iterable over a file, which the server recognises and lets the kernel send.
+
+    Args:
+        file: Anything with `read(size)`; `close` is called if it has one.
+        block_size: Bytes per read, when it has to be read.
+    """
+
+    def __init__(self, file: IO[bytes] | Any, block_size: int = BLOCK_SIZE) -> None:
+        self.file = file
+        self.block_size = block_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Read block by block."""
+        while data := self.file.read(self.block_size):
+            yield data
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self.file, "close"):
+            self.file.close()
+
+    def region(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes) from the current position to the end of a regular file.
+
+        None when the kernel cannot send it: no descriptor, or a pipe or device behind it, or
+        a file object that shows something else than the bytes on the disk (gzip, text).
+        """
+        # Wrappers such as gzip and tarfile have a fileno of what lies beneath, so go by type:
+        # only these read the descriptor's own bytes.
+        if not isinstance(self.file, (io.BufferedReader, io.BufferedRandom, io.FileIO)):
+            return None
+        raw = self.file if isinstance(self.file, io.FileIO) else self.file.raw
+        if type(raw) is not io.FileIO:
+            return None
+        try:
+            descriptor = raw.fileno()
+            status = os.fstat(descriptor)
+            offset = self.file.tell()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return descriptor, offset, max(0, status.st_size - offset)
