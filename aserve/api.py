@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import socket
 import ssl
@@ -15,20 +16,21 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Unpack
+from typing import Final, TypeVar, Unpack
 
 import anyio
 import anyio.abc
 
-from .config import ServerConfig, ServerOptions
+from .config import ServerConfig, ServerOptions, unknown_key
 from .errors import ConfigError
 from .events import ExchangeRecord
-from .net.address import is_literal
 from .net.listeners import UnixFile, open_listeners
 from .server import Server
 from .types import WSGIApp
 
 __all__ = ["Hooks", "open_server", "run", "serve"]
+
+_T = TypeVar("_T")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -80,12 +82,24 @@ async def open_server(
         ListenError: The address cannot be bound; nothing is left open.
     """
     _require_asyncio()
-    hooks = hooks or Hooks()
     config = make_config(app, host, port, options)
-    sockets, unix_files = await _open_sockets(config, hooks)
-    server = Server(
-        app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=hooks.ssl_context
-    )
+    async with _open(app, config, hooks or Hooks()) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def _open(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> AsyncIterator[Server]:
+    # Shielded: a resolver's thread that is left behind would leave its sockets behind, too.
+    with anyio.CancelScope(shield=True):
+        sockets, unix_files = await _open_sockets(config, hooks)
+    try:
+        server = Server(
+            app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=hooks.ssl_context
+        )
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
     try:
         server.start()
         if hooks.on_ready is not None:
@@ -95,8 +109,8 @@ async def open_server(
         # A cancelled scope would cut the drain short: it has its own time limit, the grace.
         with anyio.CancelScope(shield=True):
             await server.aclose()
-        for file in unix_files:
-            file.remove()
+            for file in unix_files:
+                await _in_thread(file.remove)
 
 
 async def serve(
@@ -152,7 +166,11 @@ def run(
         ConfigError: An option cannot be used.
         ListenError: The address cannot be bound.
     """
-    config = make_config(app, host, port, options)
+    run_configured(app, make_config(app, host, port, options), hooks)
+
+
+def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = None) -> None:
+    """`run` for callers that have resolved their options already; see there."""
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
@@ -169,23 +187,23 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
         raise ConfigError(
             "app", app, "cannot be called; pass the WSGI application itself, not its name"
         )
-    try:
-        return ServerConfig(**{**options, "host": host, "port": port})
-    except TypeError as error:
-        raise ConfigError("options", sorted(options), f"cannot be used: {error}") from None
+    for name in options:
+        if name not in ServerOptions.__annotations__:
+            raise unknown_key(name, list(ServerOptions.__annotations__), "aserve")
+    return ServerConfig(host=host, port=port, **options)
 
 
 async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> None:
-    options = as_options(config)
     with contextlib.ExitStack() as signals:
-        async with open_server(app, hooks=hooks, **options) as server:
+
+        def on_ready(server: Server) -> None:
+            # Before anybody is told that the server is ready, it can be stopped.
             signals.enter_context(_shutdown_on_signal(server))
+            if hooks.on_ready is not None:
+                hooks.on_ready(server)
+
+        async with _open(app, config, dataclasses.replace(hooks, on_ready=on_ready)) as server:
             await server.wait_closed()
-
-
-def as_options(config: ServerConfig) -> Any:
-    """A configuration as the keyword arguments that make it."""
-    return {name: getattr(config, name) for name in ServerOptions.__annotations__}
 
 
 @contextlib.contextmanager
@@ -226,14 +244,14 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
-    from .console import Console
+    from .console import Console, configure_logging
 
+    configure_logging(config.log_level)
     console = Console(config)
-    return Hooks(
-        sockets=hooks.sockets,
-        ssl_context=hooks.ssl_context,
+    return dataclasses.replace(
+        hooks,
         on_exchange=hooks.on_exchange or console.on_exchange,
-        on_ready=lambda server: console.on_ready(server.urls),
+        on_ready=console.on_ready,
     )
 
 
@@ -251,13 +269,36 @@ async def _open_sockets(
             config.host, config.port, uds=config.uds, fd=config.fd, backlog=config.backlog
         )
 
-    if is_literal(config.host) or config.uds is not None or config.fd is not None:
-        sockets = open_them()
-    else:  # a resolver may take seconds
-        sockets = await anyio.to_thread.run_sync(open_them)
+    # A resolver may take seconds, and looking for the holder of a port reads a lot of files.
+    sockets = await _in_thread(open_them)
     if config.fd is not None:
         return sockets, []
-    return sockets, [file for sock in sockets if (file := UnixFile.of(sock)) is not None]
+    return sockets, await _in_thread(lambda: UnixFile.of_all(sockets))
+
+
+async def _in_thread(function: Callable[[], _T]) -> _T:
+    """Run a blocking function in a thread of its own, which is gone afterwards.
+
+    The executors of asyncio and anyio keep their threads, and whoever embeds a server expects
+    that nothing of it is left. Must not be cancelled; the callers are shielded.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def work() -> None:
+        try:
+            result = function()
+        except BaseException as error:
+            loop.call_soon_threadsafe(done.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(done.set_result, result)
+
+    thread = threading.Thread(target=work, name="aserve-blocking-call", daemon=True)
+    thread.start()
+    try:
+        return await done
+    finally:
+        thread.join()  # it has made its last call
 
 
 def _require_asyncio() -> None:

@@ -13,10 +13,9 @@ option as its user wrote it, the value, and the fix.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypedDict, get_type_hints
+from typing import Any, Final, Literal, NamedTuple, TypedDict, get_type_hints
 
 from .errors import ConfigError
 
@@ -40,8 +39,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 Check = Callable[[Any], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """What the doors need to know about one field of a configuration class.
 
     Args:
@@ -252,7 +250,10 @@ class ServerConfig(Limits):
 
 
 class ServerOptions(TypedDict, total=False):
-    """The same fields as keyword arguments; `tests/test_config.py` proves that they agree."""
+    """The same fields as keyword arguments, without `host` and `port`, which come first.
+
+    `tests/test_config.py` proves that they agree.
+    """
 
     limit_request_line: int
     limit_request_head: int
@@ -261,8 +262,6 @@ class ServerOptions(TypedDict, total=False):
     body_buffer: int
     drain_body: int
     send_buffer: int
-    host: str
-    port: int
     strict_port: bool
     uds: str | None
     fd: int | None
@@ -361,16 +360,14 @@ def check_value(option: Option, value: Any, spelling: str) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value came from: `kind` is flag, environment, file or default; `where` names it."""
 
     kind: Literal["flag", "environment", "file", "default"]
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A configuration and the source of each of its values, by option name.
 
     Args:
@@ -390,6 +387,8 @@ class Resolved:
 
 def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
     """The error for a key that no option has, with the nearest one that exists."""
+    import difflib
+
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
     return ConfigError(where, key, f"is not an option{hint}")

@@ -17,7 +17,15 @@ from typing import Any, Final
 
 from .types import RawHeaders
 
-__all__ = ["Data", "EndOfMessage", "END_OF_MESSAGE", "Event", "ExchangeRecord", "Request", "Response"]
+__all__ = [
+    "END_OF_MESSAGE",
+    "Data",
+    "EndOfMessage",
+    "Event",
+    "ExchangeRecord",
+    "Request",
+    "Response",
+]
 
 
 @dataclass(slots=True, eq=False)

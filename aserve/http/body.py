@@ -17,20 +17,24 @@ __all__ = ["BodyReader", "ChunkedReader", "LengthReader"]
 # Extensions (7.1.1) follow a semicolon and are ignored, as a recipient must.
 _CHUNK_HEAD: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
-# The longest chunk head without extensions: 16 digits and CRLF.
 _CRLF: Final = b"\r\n"
+# The longest chunk head without extensions, up to its LF: 16 digits and CR.
+_BARE_LINE: Final = 17
 
 
 class BodyReader(Protocol):
     """Takes body bytes out of a buffer."""
 
-    complete: bool
+    @property
+    def complete(self) -> bool:
+        """Whether the body was read to its end."""
+        ...
 
-    def read(self, buffer: bytearray) -> list[bytes]:
-        """Remove body bytes from the front of `buffer` and return them, decoded.
+    def read(self, buffer: bytearray, pieces: list[bytes]) -> None:
+        """Move body bytes from the front of `buffer` to the end of `pieces`, decoded.
 
         Raises:
-            RemoteProtocolError: The framing is broken.
+            RemoteProtocolError: The framing is broken; what came before is in `pieces`.
         """
         ...
 
@@ -58,15 +62,14 @@ class LengthReader:
         """Bytes still to come."""
         return self._remaining
 
-    def read(self, buffer: bytearray) -> list[bytes]:
+    def read(self, buffer: bytearray, pieces: list[bytes]) -> None:
         """See `BodyReader.read`; never raises."""
         size = min(len(buffer), self._remaining)
         if not size:
-            return []
+            return
         self._remaining -= size
-        data = bytes(buffer) if size == len(buffer) else bytes(memoryview(buffer)[:size])
+        pieces.append(bytes(buffer) if size == len(buffer) else bytes(memoryview(buffer)[:size]))
         del buffer[:size]
-        return [data]
 
 
 class ChunkedReader:
@@ -76,7 +79,7 @@ class ChunkedReader:
         max_overhead: Most bytes of chunk extensions and of trailers, together.
     """
 
-    __slots__ = ("_in_chunk", "_in_trailers", "_overhead", "_left", "complete")
+    __slots__ = ("_in_chunk", "_in_trailers", "_left", "_overhead", "complete")
 
     def __init__(self, max_overhead: int) -> None:
         self.complete = False
@@ -90,9 +93,8 @@ class ChunkedReader:
         """Unknown until the last chunk: None."""
         return 0 if self.complete else None
 
-    def read(self, buffer: bytearray) -> list[bytes]:
+    def read(self, buffer: bytearray, pieces: list[bytes]) -> None:
         """See `BodyReader.read`."""
-        pieces: list[bytes] = []
         position = 0
         while not self.complete:
             if self._left:
@@ -116,7 +118,6 @@ class ChunkedReader:
             else:
                 self._chunk_head(line)
         del buffer[:position]
-        return pieces
 
     def _line(self, buffer: bytearray, start: int) -> tuple[bytes | None, int]:
         """The line at `start` without its CRLF and the position behind it, or None to wait."""
@@ -128,7 +129,7 @@ class ChunkedReader:
             return (b"", start + 2) if len(got) == 2 else (None, start)
         end = buffer.find(b"\n", start)
         length = (end if end >= 0 else len(buffer)) - start
-        if length > self._overhead + 18:
+        if length > self._overhead + _BARE_LINE:
             raise RemoteProtocolError(
                 "chunk extensions or trailers are too long (limit_chunk_overhead)", status_hint=431
             )

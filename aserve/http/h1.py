@@ -9,7 +9,6 @@ Not safe for use from several threads; aserve calls it on the loop thread only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -19,18 +18,15 @@ from ..events import END_OF_MESSAGE, Data, EndOfMessage, Event, Request, Respons
 from .body import BodyReader, ChunkedReader, LengthReader
 from .head import parse_head
 from .response import Framing, choose_framing, render
+from .scan import END_OF_HEAD, HeadScanner, check_start
 from .state import Receiving, Sending, move_receiving, move_sending
 
 __all__ = ["CONTINUE", "H1Connection"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# What no head may contain (RFC 9110 section 5.5, RFC 9112 section 2.2), looked for before the
-# head is complete, so that a client that will never complete it gets its answer at once.
-_HOPELESS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-_FIRST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n ]+ HTTP/[0-9]\.[0-9]\r\n")
-_TLS_HELLO: Final = b"\x16\x03"
+# How much of a broken head is worth showing.
+_SHOWN: Final = 256
 
 
 class H1Connection:
@@ -46,12 +42,13 @@ class H1Connection:
         "_close_announced",
         "_continue_due",
         "_date",
-        "_fast_size",
+        "_eof",
         "_framing",
         "_left_to_send",
         "_limits",
         "_reader",
-        "_searched",
+        "_scanner",
+        "failed_head",
         "failure",
         "keep_alive",
         "receiving",
@@ -62,13 +59,12 @@ class H1Connection:
     def __init__(self, limits: Limits, date: Callable[[], bytes]) -> None:
         self._limits = limits
         self._date = date
-        # A head of at most this size breaks neither limit, whatever its shape.
-        self._fast_size = min(limits.limit_request_line, limits.limit_request_head)
+        self._scanner = HeadScanner(limits)
         self._buffer = bytearray()
-        self._searched = 0  # how far the buffer was searched for the end of the head
         self._reader: BodyReader | None = None
         self._continue_due = False
         self._close_announced = False
+        self._eof = False  # the client finished sending; the buffer may still hold requests
         self._framing = Framing.NONE
         self._left_to_send = 0
         self.receiving = Receiving.HEAD
@@ -76,6 +72,7 @@ class H1Connection:
         self.request: Request | None = None
         # What the client broke: answer with its `status_hint` if `sending` allows, then close.
         self.failure: RemoteProtocolError | None = None
+        self.failed_head = b""  # the start of a head that could not be parsed, for the log
         # Whether the connection outlives the current response; final once its head was sent.
         self.keep_alive = True
 
@@ -103,7 +100,7 @@ class H1Connection:
         if self.receiving is Receiving.HEAD and not self._buffer:
             # The common case: one read brought exactly one head. It saves the buffer's copy.
             size = len(data)
-            if size <= self._fast_size and data.find(_END_OF_HEAD) == size - 4 >= 0:
+            if size <= self._scanner.always_fits and data.find(END_OF_HEAD) == size - 4 >= 0:
                 try:
                     request = parse_head(data, self._limits.limit_request_fields)
                 except RemoteProtocolError:
@@ -117,11 +114,14 @@ class H1Connection:
         return self._parse()
 
     def receive_eof(self) -> bool:
-        """The client finished sending.
+        """The client finished sending. Requests that it sent ahead still come out of `next_cycle`.
 
         Returns:
             Whether it left in the middle of a request.
         """
+        self._eof = True
+        if self.receiving is Receiving.COMPLETE and self._buffer:
+            return False
         cut = self.receiving is Receiving.BODY
         cut |= self.receiving is Receiving.HEAD and bool(self._buffer)
         self.receiving = move_receiving(self.receiving, "end of stream")
@@ -130,47 +130,82 @@ class H1Connection:
     def next_cycle(self) -> list[Event]:
         """Start over for the next request, and parse what has come of it already.
 
+        Returns:
+            As `receive_data`. When the client has finished sending and nothing whole is left,
+            `receiving` is CLOSED, or `failure` is set if it left in the middle of a body.
+
         Raises:
             LocalProtocolError: The request or its response is not complete, or the
                 connection does not outlive it.
         """
         if not self.keep_alive:
             raise LocalProtocolError("this connection ends with the current response")
-        self.receiving = move_receiving(self.receiving, "next cycle")
+        receiving = move_receiving(self.receiving, "next cycle")
         self.sending = move_sending(self.sending, "next cycle")
+        self.receiving = receiving
         self.request = None
-        return self._parse() if self._buffer else []
+        events = self._parse() if self._buffer else []
+        if self._eof:
+            self._end_pipeline()
+        return events
+
+    def _end_pipeline(self) -> None:
+        """The client finished sending long ago: see what that means for the newest request."""
+        if self.receiving is Receiving.BODY:
+            self._fail(RemoteProtocolError("the connection was closed in the middle of the body"))
+        elif self.receiving is Receiving.HEAD or not self._buffer:
+            self.receiving = move_receiving(self.receiving, "end of stream")
 
     def _parse(self) -> list[Event]:
         events: list[Event] = []
+        block: bytes | None = None
         try:
             if self.receiving is Receiving.HEAD:
-                block = self._take_head()
+                block = self._scanner.take(self._buffer)
                 if block is None:
                     return events
-                request = parse_head(block, self._limits.limit_request_fields)
+                request = self._parse_block(block)
                 self._begin(request)
                 events.append(request)
                 if not request.has_body:
                     events.append(END_OF_MESSAGE)
             if self.receiving is Receiving.BODY:
                 assert self._reader is not None
-                pieces = self._reader.read(self._buffer)
-                if pieces:
-                    self._continue_due = False
-                    events.extend(map(Data, pieces))
-                if self._reader.complete:
-                    self.receiving = move_receiving(self.receiving, "end of body")
-                    events.append(END_OF_MESSAGE)
+                self._read_body(self._reader, events)
         except RemoteProtocolError as error:
-            self.receiving = move_receiving(self.receiving, "protocol error")
-            self.failure = error
-            self.keep_alive = False
+            if self.receiving is Receiving.HEAD:
+                self.failed_head = bytes(block or self._buffer)[:_SHOWN]
+            self._fail(error)
         return events
+
+    def _read_body(self, reader: BodyReader, events: list[Event]) -> None:
+        pieces: list[bytes] = []
+        try:
+            reader.read(self._buffer, pieces)
+        finally:
+            if pieces:
+                self._continue_due = False
+                events.extend(map(Data, pieces))
+        if reader.complete:
+            self.receiving = move_receiving(self.receiving, "end of body")
+            events.append(END_OF_MESSAGE)
+
+    def _fail(self, failure: RemoteProtocolError) -> None:
+        self.receiving = move_receiving(self.receiving, "protocol error")
+        self.failure = failure
+        self.keep_alive = False
+
+    def _parse_block(self, block: bytes) -> Request:
+        try:
+            return parse_head(block, self._limits.limit_request_fields)
+        except RemoteProtocolError:
+            # If a slower client had been refused before its head was complete, then so is this
+            # one: the answer must not depend on how the bytes were cut into packets.
+            check_start(block)
+            raise
 
     def _begin(self, request: Request) -> None:
         self.request = request
-        self._searched = 0
         self.keep_alive = request.keep_alive and not self._close_announced
         self._continue_due = request.expect_continue
         if not request.has_body:
@@ -184,53 +219,6 @@ class H1Connection:
                 else LengthReader(length)
             )
         self.sending = move_sending(self.sending, "request")
-
-    def _take_head(self) -> bytes | None:
-        buffer = self._buffer
-        # RFC 9112 section 2.2: a server ignores empty lines in front of the request line.
-        while buffer.startswith(b"\r\n"):
-            del buffer[:2]
-            self._searched = 0
-        end = buffer.find(_END_OF_HEAD, max(0, self._searched - 3))
-        self._check_size(end)
-        if end < 0:
-            self._check_start()
-            self._searched = len(buffer)
-            return None
-        block = bytes(memoryview(buffer)[: end + 4])
-        del buffer[: end + 4]
-        return block
-
-    def _check_size(self, end: int) -> None:
-        """Refuse a head that breaks a limit; `end` is -1 while it is incomplete."""
-        size = len(self._buffer) if end < 0 else end
-        if size <= self._fast_size:
-            return
-        limits = self._limits
-        line = self._buffer.find(b"\r\n", 0, limits.limit_request_line + 2)
-        if line < 0:
-            raise RemoteProtocolError(
-                f"the request line is longer than {limits.limit_request_line} bytes "
-                "(limit_request_line)",
-                status_hint=414,
-            )
-        if size - line > limits.limit_request_head:
-            raise RemoteProtocolError(
-                f"the header fields are longer than {limits.limit_request_head} bytes "
-                "(limit_request_head)",
-                status_hint=431,
-            )
-
-    def _check_start(self) -> None:
-        """Refuse what can never become a head."""
-        buffer = self._buffer
-        if buffer.startswith(_TLS_HELLO):
-            raise RemoteProtocolError("this is TLS, but plain HTTP is spoken here: use http://")
-        # One byte further back, so that a CR at the end of the last read is seen again.
-        if _HOPELESS.search(buffer, max(0, self._searched - 1)):
-            raise RemoteProtocolError("a bare CR or LF or a control character in the head")
-        if b"\n" in buffer and _FIRST_LINE.match(buffer) is None:
-            raise RemoteProtocolError("malformed request line")
 
     # -- sending -----------------------------------------------------------------------
 
@@ -264,13 +252,14 @@ class H1Connection:
         return CONTINUE
 
     def sent_elsewhere(self, size: int) -> None:
-        """Count bytes of the body that the kernel sent from a file, past this object."""
-        self._left_to_send -= size
+        """Count bytes of the body that the kernel sent from a file, past this object.
 
-    @property
-    def start_of_buffer(self) -> bytes:
-        """The first bytes that no event has taken, for the log of a failure."""
-        return bytes(memoryview(self._buffer)[:256])
+        Raises:
+            LocalProtocolError: They do not fit into the response: it has to be broken off.
+        """
+        if self.sending is not Sending.BODY or self._framing is not Framing.LENGTH:
+            raise LocalProtocolError("a file is only sent as a body with Content-Length")
+        self._count(size)
 
     def announce_close(self) -> None:
         """Make the next response head the last one of this connection."""
@@ -294,9 +283,10 @@ class H1Connection:
         return self._framing is Framing.CLOSE
 
     def _send_head(self, response: Response) -> bytes:
-        self.sending = move_sending(self.sending, "response")
+        sending = move_sending(self.sending, "response")
         request = self.request
         rendered = render(response)
+        self.sending = sending
         framing = self._framing = choose_framing(request, response)
         self._left_to_send = response.content_length or 0
         self.keep_alive = (
@@ -317,9 +307,9 @@ class H1Connection:
         return b"".join(parts)
 
     def _can_drain(self) -> bool:
-        """Whether what the app left unread of the request is worth reading (RFC 9112 section 9.3)."""
+        """Whether what the app left unread is worth reading (RFC 9112 section 9.3)."""
         if self.receiving is Receiving.BODY:
-            # After a final answer nobody knows whether a client that waited for 100 sends the body.
+            # Nobody knows whether a client that waited for 100 still sends the body.
             return not self._continue_due and (self.unread or 0) <= self._limits.drain_body
         return self.receiving is Receiving.COMPLETE
 
@@ -337,13 +327,17 @@ class H1Connection:
             raise LocalProtocolError(f"data while sending is {self.sending.value}")
         framing = self._framing
         if framing is Framing.LENGTH:
-            self._left_to_send -= len(data)
-            if self._left_to_send < 0:
-                raise LocalProtocolError("more bytes than Content-Length")
+            self._count(len(data))
             return data
         if framing is Framing.CHUNKED:
-            return b"%x\r\n%b\r\n" % (len(data), data)
+            # An empty chunk would be the last one (RFC 9112 section 7.1).
+            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return b"" if framing is Framing.NONE else data
+
+    def _count(self, size: int) -> None:
+        self._left_to_send -= size
+        if self._left_to_send < 0:
+            raise LocalProtocolError("more bytes than Content-Length")
 
     def _send_end(self) -> bytes:
         if self._framing is Framing.LENGTH and self._left_to_send:

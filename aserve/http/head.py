@@ -31,9 +31,10 @@ _REQUEST_LINE: Final = re.compile(
 )
 _METHOD: Final = re.compile(rb"[" + _TCHAR + rb"]+")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-# RFC 9112 section 3.2, RFC 3986 section 3.2: reg-name, IPv4 or IP-literal, then a port.
+# RFC 9112 section 3.2, RFC 3986 section 3.2: reg-name, IPv4 or IP-literal, then a port. It may
+# be empty, but a port without a host names nothing (RFC 9110 section 4.2.1).
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?"
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]{0,5})?)?"
     rb"|\[(?:[0-9A-Fa-f:.]{2,45}|v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\](?::[0-9]{0,5})?"
 )
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ..errors import LocalProtocolError
 from ..events import Request, Response
 
 __all__ = ["Framing", "RenderedHead", "choose_framing", "render", "simple_response"]
@@ -46,7 +47,11 @@ class RenderedHead:
 
 
 def render(response: Response) -> RenderedHead:
-    """The rendered head, from the response's `derived` slot when it is there."""
+    """The rendered head, from the response's `derived` slot when it is there.
+
+    Raises:
+        LocalProtocolError: CR, LF or NUL in the reason or in a header field.
+    """
     rendered = response.derived
     if rendered is None:
         rendered = response.derived = _render(response)
@@ -69,8 +74,12 @@ def _render(response: Response) -> RenderedHead:
         lines.append(b"%b: %b\r\n" % (name, value))
     if b"server" not in names:
         lines.append(SERVER)
+    start = b"".join(lines)
+    # RFC 9110 section 5.5. `aserve.wsgi` names the header; this is for everybody else's.
+    if b"\0" in start or not start.count(b"\n") == start.count(b"\r") == len(lines):
+        raise LocalProtocolError("CR, LF or NUL in the status or the headers of the response")
     return RenderedHead(
-        start=b"".join(lines),
+        start=start,
         needs_date=b"date" not in names,
         connection=tuple(option for option in connection if option),
     )

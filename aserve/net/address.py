@@ -44,9 +44,9 @@ def url_of(sock: socket.socket, scheme: str = "http") -> str:
     """
     name = sock.getsockname()
     if sock.family == getattr(socket, "AF_UNIX", None):
-        return UNIX_PREFIX + os.path.abspath(os.fsdecode(name))
+        return UNIX_PREFIX + os.fsdecode(name)  # `open_listeners` binds absolute paths
     host, port = name[0], name[1]
-    if host == "0.0.0.0":  # noqa: S104 - compared, not bound
+    if host == "0.0.0.0":
         host = "127.0.0.1"
     elif host == "::":
         host = "::1" if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) else "127.0.0.1"

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -141,7 +141,9 @@ def _listen_error(error: OSError, host: str, port: int) -> ListenError:
         return ListenError(error.errno, f"not allowed to listen on {place}", advice=advice)
     if error.errno == errno.EADDRNOTAVAIL:
         advice = "Use `localhost`, an address of this machine, or 0.0.0.0 for all of them."
-        return ListenError(error.errno, f"this machine does not have the address {host}", advice=advice)
+        return ListenError(
+            error.errno, f"this machine does not have the address {host}", advice=advice
+        )
     return ListenError(error.errno, f"cannot listen on {place}: {os.strerror(error.errno or 0)}")
 
 
@@ -212,15 +214,20 @@ class UnixFile:
         path = sock.getsockname()
         if not isinstance(path, str) or not path:
             return None
-        status = os.lstat(path)
+        status = Path(path).lstat()
         return cls(path, (status.st_dev, status.st_ino))
+
+    @classmethod
+    def of_all(cls, sockets: Iterable[socket.socket]) -> list[UnixFile]:
+        """The files of those sockets that have one."""
+        return [file for sock in sockets if (file := cls.of(sock)) is not None]
 
     def remove(self) -> None:
         """Remove it, unless it is gone or another server has replaced it."""
         with contextlib.suppress(OSError):
-            status = os.lstat(self.path)
+            status = Path(self.path).lstat()
             if (status.st_dev, status.st_ino) == self.identity:
-                os.unlink(self.path)
+                Path(self.path).unlink()
 
 
 def inherited_listener(fd: int) -> socket.socket:

@@ -73,8 +73,8 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_file_turn",
         "_h1",
-        "_lingering",
         "_linger_timer",
+        "_lingering",
         "_server",
         "_transport",
         "_write_paused",
@@ -118,13 +118,9 @@ class Connection(asyncio.Protocol):
         """See `asyncio.BaseProtocol`."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=self.high_water, low=self.low_water)
-        peer = peer_of(
-            transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        )
+        peer = peer_of(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
         self.client = peer.remote_addr
-        self.can_send_files = (
-            sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
-        )
+        self.can_send_files = sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
         self.environ = {**self._server.environ, **peer.as_environ()}
         self._server.add(self)
 
@@ -245,7 +241,6 @@ class Connection(asyncio.Protocol):
                 exchange.stream.fail(failure)
             return
         self._exchange = None
-        head = self._h1.start_of_buffer
         if self._h1.sending in (Sending.IDLE, Sending.PENDING):
             status = failure.status_hint
             response, body = simple_response(status, _REASONS[status], f"{failure}.")
@@ -255,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._server.observe(
                 lambda: ExchangeRecord(
                     request=exchange.request if exchange is not None else None,
-                    raw_head=head,
+                    raw_head=self._h1.failed_head,
                     status_code=status,
                     body_sent=len(body),
                     started_at=now,
@@ -406,9 +401,12 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         self._linger_timer = self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
 
-    def start_drain(self) -> None:
-        """The server stops: close when idle, else after the current response."""
+    def announce_close(self) -> None:
+        """The server stops: the next response is the last one."""
         self._h1.announce_close()
+
+    def close_if_idle(self) -> None:
+        """Close now when nothing is under way, else after the current response."""
         if self.is_idle or self._lingering:
             self._transport.close()
 

@@ -109,9 +109,10 @@ class WorkerPool:
         with self._lock:
             nobody_works = len(self._idle) == len(self._workers)
         stuck = perf_counter() - self._last_pickup > STALL_SECONDS
+        can_wake = True
         if nobody_works or stuck or self._typical > STALL_SECONDS:
-            self._wake_one()
-        if self._check is None:
+            can_wake = self._wake_one()
+        if can_wake and self._check is None:
             self._check = self._loop.call_later(STALL_SECONDS, self._check_stall)
 
     def running(self) -> list[Running]:
@@ -143,19 +144,20 @@ class WorkerPool:
         self._check = None
         if not self._jobs:
             return
-        if perf_counter() - self._last_pickup > STALL_SECONDS:
-            self._wake_one()
-        self._check = self._loop.call_later(STALL_SECONDS, self._check_stall)
+        stuck = perf_counter() - self._last_pickup > STALL_SECONDS
+        if not stuck or self._wake_one():
+            self._check = self._loop.call_later(STALL_SECONDS, self._check_stall)
 
-    def _wake_one(self) -> None:
+    def _wake_one(self) -> bool:
+        """Put one more thread to work; False when there is none to be had."""
         with self._lock:
             if self._closing:
-                return
+                return False
             if self._idle:
                 self._idle.pop().wake.release()
-                return
+                return True
             if len(self._workers) >= self._max_threads:
-                return
+                return False
             worker = _Worker()
             self._workers.add(worker)
             self._made += 1
@@ -169,6 +171,8 @@ class WorkerPool:
             with self._lock:
                 self._workers.discard(worker)
             _log.warning("No more threads can be started; %d are at work", self.size)
+            return False
+        return True
 
     # -- worker thread -------------------------------------------------------------------
 

@@ -12,9 +12,19 @@ from .pool import Running
 
 __all__ = ["describe", "user_position"]
 
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd() + os.sep
+    except OSError:  # it was removed
+        return os.sep
+
+
+# Asked for once: a system call that may wait for a file server has no place on the loop.
+_HERE: Final = _working_directory()
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES: Final = tuple(
-    path + os.sep for key, path in sysconfig.get_paths().items() if key in ("stdlib", "purelib", "platlib")
+    sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")
 )
 
 
@@ -49,5 +59,4 @@ def user_position(thread_id: int) -> str:
 
 def _place(frame: FrameType) -> str:
     name = frame.f_code.co_filename
-    here = os.getcwd() + os.sep
-    return f"{name.removeprefix(here)}:{frame.f_lineno}"
+    return f"{name.removeprefix(_HERE)}:{frame.f_lineno}"

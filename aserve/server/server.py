@@ -43,6 +43,9 @@ _ACCEPT_BATCH: Final = 64
 _ACCEPT_PAUSE: Final = 0.1
 _ACCEPT_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+# A handshake is two round trips; a client that takes longer is mute.
+_HANDSHAKE_SECONDS: Final = 10.0
+
 
 class ServerState(Enum):
     """The life of a server."""
@@ -227,17 +230,23 @@ class Server:
             if sock.family != getattr(socket, "AF_UNIX", None):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self.loop.connect_accepted_socket(
-                lambda: Connection(self), sock, ssl=self._ssl_context
+                lambda: Connection(self),
+                sock,
+                ssl=self._ssl_context,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._ssl_context else None,
             )
         except OSError as error:  # ssl.SSLError is one
             _log.debug("A connection ended before its first request: %s", error)
             sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
     def add(self, connection: Connection) -> None:
         """A connection was made."""
         self._connections.add(connection)
-        if self._state is ServerState.DRAINING:
-            connection.start_drain()
+        if self.is_draining:
+            connection.announce_close()
 
     def discard(self, connection: Connection) -> None:
         """A connection has ended."""
@@ -255,9 +264,7 @@ class Server:
         try:
             self._state = TRANSITIONS[self._state, event]
         except KeyError:
-            raise LocalProtocolError(
-                f"{event} while the server is {self._state.value}"
-            ) from None
+            raise LocalProtocolError(f"{event} while the server is {self._state.value}") from None
 
     def _begin_drain(self, grace: float | None) -> None:
         if grace is None:
@@ -287,21 +294,27 @@ class Server:
     async def _drain(self, grace: float) -> None:
         cut_timer = self.loop.call_later(grace, self._cut_now)
         try:
-            await self._empty_backlog()
+            for connection in self._connections:
+                connection.announce_close()
+            await self._empty_backlog(grace)
             for connection in list(self._connections):
-                connection.start_drain()
+                connection.close_if_idle()
+            for running in self.pool.running():
+                _log.info("Waiting up to %g s for %s", grace, describe(running))
             await self._until(lambda: not self._connections)
-            if self._connections:
-                self._report()
-                for connection in list(self._connections):
-                    connection.cut()
-            # A response may be out while its `close()` still runs: that is part of the grace too.
+            if not self._connections:
+                # A response may be out while its `close()` still runs: the grace covers it too.
+                self.pool.close()
+                await self._until(lambda: self._pool_empty)
+            for running in self.pool.running():
+                _log.warning("Cut at the end of the grace: %s", describe(running))
+        finally:
+            for connection in list(self._connections):
+                connection.cut()
             self.pool.close()
-            await self._until(lambda: self._pool_empty)
             while self._connections:  # `abort` takes effect in the next turn of the loop
                 self._changed.clear()
                 await self._changed.wait()
-        finally:
             cut_timer.cancel()
             self._close_sockets()
             self._move("closed")
@@ -313,7 +326,7 @@ class Server:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _empty_backlog(self) -> None:
+    async def _empty_backlog(self, grace: float) -> None:
         """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
         for sock in self._sockets:
             self.loop.remove_reader(sock.fileno())
@@ -321,14 +334,12 @@ class Server:
                 pass
         self._close_sockets()
         if self._accepting:
-            await asyncio.wait(self._accepting)
+            _, unfinished = await asyncio.wait(self._accepting, timeout=grace)
+            for task in unfinished:
+                task.cancel()
         # One turn reads what has arrived; the next one is behind it.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-
-    def _report(self) -> None:
-        for running in self.pool.running():
-            _log.warning("Cut at the end of the grace: %s", describe(running))
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:

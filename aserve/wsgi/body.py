@@ -120,7 +120,7 @@ class StreamBody:
         return b"".join(parts)
 
     def _next_piece(self, limit: int | None, line: bool) -> bytes:
-        """The next bytes: at most `limit`, with `line` at most up to a line feed; empty at the end."""
+        """The next bytes, at most `limit` and, with `line`, up to a line feed; none at the end."""
         with self._changed:
             if not self._pieces and not self._eof:
                 self._wait_for_bytes()

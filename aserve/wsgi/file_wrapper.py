@@ -41,21 +41,23 @@ class FileWrapper:
         """(descriptor, offset, bytes) from the current position to the end of a regular file.
 
         None when the kernel cannot send it: no descriptor, or a pipe or device behind it, or
-        a file object that shows something else than the bytes on the disk (gzip, text).
+        a file object that shows something else than the bytes on the disk (gzip, text); and
+        when nothing seems to be there.
         """
-        # Wrappers such as gzip and tarfile have a fileno of what lies beneath, so go by type:
-        # only these read the descriptor's own bytes.
-        if not isinstance(self.file, (io.BufferedReader, io.BufferedRandom, io.FileIO)):
-            return None
-        raw = self.file if isinstance(self.file, io.FileIO) else self.file.raw
+        # Wrappers such as gzip and tarfile have a fileno of what lies beneath, and a subclass
+        # may count or change what it reads, so go by the exact type: only these read the
+        # descriptor's own bytes.
+        file: Any = self.file
+        raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
         if type(raw) is not io.FileIO:
             return None
         try:
             descriptor = raw.fileno()
             status = os.fstat(descriptor)
-            offset = self.file.tell()
+            offset = file.tell()
         except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(status.st_mode):
+        # Files of /proc claim to be empty and are not: who reads them finds out.
+        if not stat.S_ISREG(status.st_mode) or status.st_size <= offset:
             return None
-        return descriptor, offset, max(0, status.st_size - offset)
+        return descriptor, offset, status.st_size - offset

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from ..errors import WSGIError
 from ..events import Response
-from ..types import Environ, ExcInfo, WSGIApp, WSGIHeaders, Write
+from ..types import Environ, ExcInfo, Write, WSGIApp, WSGIHeaders
 from .file_wrapper import FileWrapper
 
 __all__ = ["ResponseWriter", "Sink", "make_response"]
@@ -23,6 +24,10 @@ _STATUS: Final = re.compile(r"([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?"
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.1
 # RFC 9110 section 5.5: CR, LF and NUL are dangerous, the other controls invalid.
 _BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# PEP 3333 "Other HTTP Features": an application may not frame its own message.
+_FRAMING: Final = ("transfer-encoding", "keep-alive")
+
+_log: Final = logging.getLogger("aserve.error")
 
 
 class Sink(Protocol):
@@ -69,17 +74,21 @@ def make_response(status: str, headers: tuple[tuple[str, str], ...]) -> Response
         try:
             raw.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
         except UnicodeEncodeError:
-            raise WSGIError(
-                f"the response header {name} has characters outside latin-1"
-            ) from None
-        if name.lower() == "content-length":
+            raise WSGIError(f"the response header {name} has characters outside latin-1") from None
+        key = name.lower()
+        if key == "content-length":
             length = _content_length(value.strip(), length)
+        elif key in _FRAMING:
+            # Mostly copied from the answer of another server, so the rest of it is fine.
+            raw.pop()
+            _log.warning("The response header %s was left out: framing is up to the server", name)
     reason = (match[2] or "").encode("latin-1", "replace")
     return Response(int(match[1]), reason, tuple(raw), length)
 
 
 def _content_length(text: str, earlier: int | None) -> int:
-    if not (text.isascii() and text.isdecimal()):
+    # 18 digits are an exabyte; Python itself refuses to convert some thousands of them.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise WSGIError(f"Content-Length must be a number, not {text!r}")
     if earlier is not None:
         raise WSGIError("Content-Length is given twice")
@@ -232,9 +241,11 @@ class ResponseWriter:
         self._sink.whole(response, body)
 
     def _with_length(self, response: Response, length: int) -> Response:
-        if self._has_no_body(response) and not (self._is_head and length):
+        if response.status_code in (204, 304) or response.status_code < 200:
             # RFC 9110 section 8.6: a length here would be a guess about another response.
             return response
+        if self._is_head and not length:
+            return response  # the application may have left the body away by itself
         assert self._status is not None
         return make_response(self._status, (*self._headers, ("Content-Length", str(length))))
 
@@ -267,11 +278,16 @@ class ResponseWriter:
 
     def _send_file(self, wrapper: FileWrapper) -> None:
         response = self._response
-        region = wrapper.region()
-        if response is None or region is None or self.started or self._has_no_body(response):
+        if response is not None and self._has_no_body(response):
             self._send_iterable(wrapper)
             return
-        descriptor, offset, size = region
+        region = None if response is None or self.started else wrapper.region()
+        if response is None or region is None or not self._send_region(response, *region):
+            self._copy_file(wrapper)
+        self._finish()
+
+    def _send_region(self, response: Response, descriptor: int, offset: int, size: int) -> bool:
+        """Have the kernel send the body; False when it cannot, and then only the head is out."""
         if response.content_length is None:
             self._response = self._with_length(response, size)
         else:
@@ -279,11 +295,19 @@ class ResponseWriter:
         self._start()
         sent = self._sink.file(descriptor, offset, size)
         if sent is None:
-            self._send_iterable(wrapper)
-            return
-        if self._left is not None:
-            self._left -= sent
-        self._finish()
+            return False
+        assert self._left is not None
+        self._left -= sent
+        return True
+
+    def _copy_file(self, wrapper: FileWrapper) -> None:
+        """What the kernel does elsewhere: no more than Content-Length, however long the file is."""
+        for block in wrapper:
+            if not self.started:
+                self._start()
+            self.write(block[: self._left])
+            if self._left == 0:
+                break
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -1,0 +1,229 @@
+"""The command `aserve`: parses, gathers the settings, listens, loads the app, serves.
+
+Exit status: 0 stopped; 1 crashed; 2 wrong usage or configuration, or no app; 3 the app failed to
+import; 4 the address cannot be listened on; 130 Ctrl-C before the server was ready (128 + the
+number of SIGINT, as shells count).
+
+The address is bound before the app is imported: a port that is taken is told at once, and
+clients that come early wait instead of being refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..config import ServerConfig
+from ..errors import AppLoadError, ConfigError, ListenError
+from ..loader import LoadedApp, load_app
+from .commands import DefaultGroup, ServingCommand
+from .settings import Settings, gather, table, unknown_variables
+
+if TYPE_CHECKING:
+    import socket
+
+    from ..console import Console
+    from ..server import Server
+    from ..types import WSGIApp
+
+__all__ = ["main"]
+
+EXIT_STOPPED: Final = 0
+EXIT_USAGE: Final = 2
+EXIT_APP_FAILED: Final = 3
+EXIT_ADDRESS: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+_RESERVED: Final = ("demo", "config")
+
+
+def main(args: Sequence[str] | None = None, *, started_at: float | None = None) -> int:
+    """Run the command line.
+
+    Called in the main thread: serving installs signal handlers.
+
+    Args:
+        args: The words after the command's name; those of the process when None.
+        started_at: The `time.perf_counter()` at which the process began its work.
+
+    Returns:
+        The exit status. A person's mistake is told in one line on standard error; only a
+        crash of aserve itself leaves as an exception, with its traceback and status 1.
+    """
+    started_at = time.perf_counter() if started_at is None else started_at
+    group = DefaultGroup(
+        [
+            ServingCommand("serve", _serve, takes_app=True),
+            ServingCommand("demo", _serve_demo, takes_app=False),
+            ServingCommand("config", _show_config, takes_app=True),
+        ]
+    )
+    try:
+        status = group.main(
+            args=None if args is None else list(args),
+            prog_name="aserve",
+            standalone_mode=False,
+            obj=started_at,
+        )
+    except click.UsageError as error:
+        return _fail(f"{error.format_message()} See aserve --help.", EXIT_USAGE)
+    except ConfigError as error:
+        return _fail(f"{error}.", EXIT_USAGE)
+    except AppLoadError as error:
+        return _fail_to_load(error)
+    except ListenError as error:
+        return _fail(str(error), EXIT_ADDRESS)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return int(status or EXIT_STOPPED)
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"aserve: {message}", err=True)
+    return status
+
+
+def _fail_to_load(error: AppLoadError) -> int:
+    if error.user_traceback:
+        # Above the summary: the last line is the one that is read first.
+        click.echo(f"{error.user_traceback}\n", err=True)
+    text = f"{error} {error.advice}" if error.advice else str(error)
+    return _fail(text, EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
+
+
+def _gather(given: dict[str, Any]) -> Settings:
+    flags = {name: value for name, value in given.items() if value is not None}
+    return gather(flags, directory=_current_directory(), environment=os.environ)
+
+
+def _current_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("current directory", ".", "was removed; change to another") from None
+
+
+@click.pass_context
+def _serve(ctx: click.Context, /, **given: Any) -> int:
+    if given["app"] in _RESERVED:
+        # `aserve --port 0 demo`: the words are reserved behind options, too.
+        word = given["app"]
+        given = {**given, "app": None}
+        if word == "config":
+            return _show_config(**given)
+        return int(ctx.invoke(_serve_demo, **given))
+    settings = _gather(given)
+    return _run(settings, is_demo=False, started_at=ctx.obj)
+
+
+@click.pass_context
+def _serve_demo(ctx: click.Context, /, **given: Any) -> int:
+    return _run(_gather(given), is_demo=True, started_at=ctx.obj)
+
+
+def _show_config(**given: Any) -> int:
+    settings = _gather(given)
+    rows = [("option", "value", "from"), *table(settings)]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, source in rows:
+        click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+    for line in unknown_variables({**settings.variables, **os.environ}):
+        click.echo(f"aserve: {line}", err=True)
+    return EXIT_STOPPED
+
+
+def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
+    from ..console import About, Console, configure_logging
+    from .listen import listen
+
+    for name, value in settings.variables.items():
+        os.environ.setdefault(name, value)
+    config = settings.resolved.config
+    if other := _other_distribution(Path(__file__).parents[2]):
+        click.echo(f"aserve: {other}", err=True)
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with listen(settings.resolved, is_terminal=is_terminal, environment=os.environ) as (
+        sockets,
+        notes,
+    ):
+        if is_demo:
+            loaded = _demo()
+        else:
+            loaded = load_app(settings.resolved.app, directory=settings.directory)
+        # After the import, so that the app's own logging configuration is seen.
+        configure_logging(config.log_level)
+        about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=started_at)
+        _serve_forever(loaded.app, config, sockets, Console(config, about))
+    return EXIT_STOPPED
+
+
+def _serve_forever(
+    app: WSGIApp, config: ServerConfig, sockets: Sequence[socket.socket], console: Console
+) -> None:
+    from ..api import Hooks, run_configured
+
+    def on_ready(server: Server) -> None:
+        console.on_ready(server)
+        if config.open:
+            _open_browser(server)
+
+    hooks = Hooks(
+        sockets=sockets,
+        on_ready=on_ready,
+        on_exchange=console.on_exchange if config.access_log else None,
+    )
+    run_configured(app, config, hooks)
+
+
+def _demo() -> LoadedApp:
+    from ..demo import app
+
+    return LoadedApp(app, "aserve.demo:app", "", "built in")
+
+
+def _open_browser(server: Server) -> None:
+    """Open the page; in a thread, because browsers may take seconds to answer."""
+    import threading
+
+    from ..console.banner import Places
+
+    url = Places.of(server).local[0]
+    if url.startswith("http"):
+        threading.Thread(
+            target=_open_url, args=(url,), name="aserve-open-browser", daemon=True
+        ).start()
+
+
+def _open_url(url: str) -> None:
+    import webbrowser
+
+    try:
+        is_open = webbrowser.open(url)
+    except Exception:
+        # Whatever a browser's launcher raises, the server runs on.
+        is_open = False
+    if not is_open:
+        click.echo(f"aserve: no browser could be opened; the page is {url}", err=True)
+
+
+def _other_distribution(site: Path) -> str:
+    """Look for the unrelated distribution `aserve` (2016) beside this package.
+
+    Both install a package of the same name, so one overwrites the files of the other. A look
+    into one directory, because a scan of all metadata takes longer than the start.
+    """
+    for pattern in ("aserve-*.dist-info", "aserve-*.egg-info"):
+        for path in site.glob(pattern):
+            version = path.stem.removeprefix("aserve-").partition("-")[0]
+            return (
+                f"the unrelated distribution `aserve` {version} is installed in {site}, too, and "
+                "may overwrite files of aserve-wsgi. Run: pip uninstall -y aserve aserve-wsgi && "
+                "pip install aserve-wsgi"
+            )
+    return ""

@@ -1,0 +1,157 @@
+"""The checks of the project, each in its own environment.
+
+`nox` runs what continuous integration runs; `nox -s tests-3.12` one session, and
+`nox -s tests-3.12 -- -k drain` hands arguments on. `nox -l` lists them all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+# Making an environment costs more than most sessions; the package is installed afresh anyway.
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "coverage", "docs"]
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The pure layers are proved in memory; nothing of them may stay untried.
+PURE = "aserve/http/*,aserve/wsgi/*"
+
+
+def _runs_as(command: str, version: str) -> bool:
+    """Tell whether a command really is that Python: pyenv's shims exist but may refuse to run."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [command, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == version
+
+
+def _on_path(version: str) -> bool:
+    for folder in os.get_exec_path():
+        command = shutil.which(f"python{version}", path=folder)
+        if command and _runs_as(command, version):
+            return True
+    return False
+
+
+def _from_pyenv(version: str) -> Path | None:
+    """Return the folder of the newest such interpreter that pyenv keeps off PATH."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+
+    def patch_level(folder: Path) -> int:
+        level = folder.name.rpartition(".")[2]
+        return int(level) if level.isdecimal() else -1
+
+    for folder in sorted((root / "versions").glob(f"{version}.*"), key=patch_level, reverse=True):
+        if _runs_as(str(folder / "bin" / f"python{version}"), version):
+            return folder / "bin"
+    return None
+
+
+def _found_pythons() -> list[str]:
+    """Return the versions of the classifiers that this machine has; the current one is enough."""
+    wanted = nox.project.python_versions(PYPROJECT)
+    found = []
+    for version in wanted:
+        if version == CURRENT or _on_path(version):
+            found.append(version)
+        elif folder := _from_pyenv(version):
+            # At the end, so that nothing else of that folder hides another command.
+            os.environ["PATH"] += os.pathsep + str(folder)
+            found.append(version)
+    # A Python newer than the classifiers still runs the tests of whoever has only that one.
+    return found or [CURRENT]
+
+
+PYTHONS = _found_pythons()
+
+
+def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
+    """Install the groups together with a fresh build of the package."""
+    if sys.version_info < (3, 11) and session.python is None:
+        session.error(f"this is Python {CURRENT}; run nox with Python 3.11 or newer")
+    arguments = ["--editable", "."] if editable else ["."]
+    if session.venv_backend == "uv":
+        # uv would keep the build that it made of the same version before.
+        arguments += ["--reinstall-package", PYPROJECT["project"]["name"]]
+    session.install("--quiet", *nox.project.dependency_groups(PYPROJECT, *groups), *arguments)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on each Python that was found."""
+    session.log(f"Pythons found here: {', '.join(PYTHONS)}")
+    _install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, spelling and the contract of the layers."""
+    session.install("--quiet", *nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo", "--no-cache")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, and of user code against the installed package."""
+    _install(session, "types")
+    session.run("mypy")
+    # Away from the checkout: only `py.typed` and the wheel can answer here.
+    with session.chdir(session.create_tmp()):
+        session.run("mypy", "--strict", str(ROOT / "tests" / "typing" / "api.py"))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure branches: the pure layers completely and by their own tests, then everything."""
+    _install(session, "test", "coverage", editable=True)
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", "tests/http", "tests/wsgi")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--include", PURE, "--fail-under", "100")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    _install(session, "docs")
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html",
+        *session.posargs,
+    )  # fmt: skip
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare with other servers, quickly; needs `wrk`."""
+    _install(session, "bench")
+    session.run("python", "-m", "benchmarks.http", *(session.posargs or ["--quick"]))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Serve the app that is built in, until Ctrl-C."""
+    _install(session)
+    session.run("aserve", "demo", *session.posargs)

@@ -1,0 +1,255 @@
+"""The life of a server: accepting, draining, closing, and what the system may refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+import aserve
+from aserve.server import server as server_module
+from aserve.server.pool import Running
+from aserve.server.report import describe, user_position
+from aserve.types import Environ, StartResponse, WSGIApp
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+class Gated:
+    """An app that says when it is at work and waits to be let go."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.began = asyncio.Event()
+        self.go = threading.Event()
+        self.closed = asyncio.Event()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.loop.call_soon_threadsafe(self.began.set)
+        self.go.wait()
+        return hello(environ, start_response)
+
+
+@asynccontextmanager
+async def connect(server: aserve.Server) -> AsyncIterator[tuple[Any, Any]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_urls_port_sockets_and_states() -> None:
+    async with aserve.open_server(hello) as server:
+        assert server.state is aserve.ServerState.SERVING
+        assert server.url == f"http://127.0.0.1:{server.port}"
+        assert server.urls == [server.url, f"http://[::1]:{server.port}"]
+        assert len(server.sockets) == 2
+        with pytest.raises(aserve.LocalProtocolError, match="start while the server is serving"):
+            server.start()
+    assert server.state is aserve.ServerState.CLOSED
+    await server.wait_closed()
+    await server.aclose()  # idempotent
+    server.shutdown()
+
+
+async def test_a_server_that_never_started_closes_its_sockets() -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = aserve.Server(hello, [sock], aserve.ServerConfig())
+    await server.aclose()
+    assert sock.fileno() == -1
+    assert server.state is aserve.ServerState.CLOSED
+
+
+async def test_a_running_request_is_finished_before_the_end() -> None:
+    """B19: and its answer says that the connection ends with it."""
+    app = Gated()
+    async with aserve.open_server(app) as server, connect(server) as (reader, writer):
+        writer.write(GET)
+        await app.began.wait()
+        server.shutdown()
+        asyncio.get_running_loop().call_soon(app.go.set)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"Connection: close" in answer
+    assert answer.endswith(b"hello")
+
+
+async def test_a_request_in_the_backlog_is_answered() -> None:
+    """What has arrived before the end of accepting is served, not thrown out."""
+    async with aserve.open_server(hello, "127.0.0.1") as server:
+        for sock in server.sockets:  # as if the loop had been busy
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        async with connect(server) as (reader, writer):
+            writer.write(GET)
+            await writer.drain()
+            server.shutdown()
+            answer = await reader.read()
+    assert answer.endswith(b"hello")
+
+
+async def test_idle_and_silent_connections_do_not_hold_the_end_up() -> None:
+    async with aserve.open_server(hello, grace=60) as server:
+        async with connect(server) as (reader, writer), connect(server) as (silent, _):
+            writer.write(GET)
+            await reader.readuntil(b"hello")
+            await server.aclose()
+            assert await reader.read() == b""
+            assert await silent.read() == b""
+
+
+async def test_at_the_end_of_the_grace_the_rest_is_named_and_cut(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "aserve.error")
+    app = Gated()
+    async with aserve.open_server(app, grace=0.05) as server:
+        async with connect(server) as (reader, writer):
+            writer.write(b"GET /slow?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await app.began.wait()
+            await server.aclose()
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+    waiting, cut = [r.getMessage() for r in caplog.records if r.name == "aserve.error"]
+    assert waiting.startswith("Waiting up to 0.05 s for GET /slow?x=1 (")
+    assert "test_server.py:" in cut
+    assert "aserve-worker-1" in cut
+    app.go.set()
+
+
+async def test_a_second_shutdown_cuts_at_once() -> None:
+    app = Gated()
+    async with aserve.open_server(app, grace=60) as server, connect(server) as (_, writer):
+        writer.write(GET)
+        await app.began.wait()
+        server.shutdown()
+        server.shutdown(0)
+        await server.wait_closed()
+    app.go.set()
+
+
+async def test_close_of_the_iterable_belongs_to_the_grace() -> None:
+    """B58: its answer is out, but the application is not done."""
+    gate = threading.Event()
+    closed: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Any:
+            return iter([b"hello"])
+
+        def close(self) -> None:
+            gate.wait()
+            closed.append(True)
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "5"), ("Connection", "close")])
+        return Body()
+
+    async with aserve.open_server(app, grace=60) as server:
+        async with connect(server) as (reader, writer):
+            writer.write(GET)
+            assert (await reader.read()).endswith(b"hello")
+        server.shutdown()
+        asyncio.get_running_loop().call_soon(gate.set)
+    assert closed == [True]
+
+
+async def test_out_of_descriptors_accepting_pauses_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "_ACCEPT_PAUSE", 0.01)
+    async with aserve.open_server(hello, "127.0.0.1") as server:
+        loop = asyncio.get_running_loop()
+        (listener,) = server.sockets
+        loop.remove_reader(listener.fileno())
+        failing = _FailingListener(listener, errno.EMFILE)
+        server._accept(failing)  # type: ignore[arg-type]
+        async with connect(server) as (reader, writer):
+            writer.write(GET)
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+    assert "Cannot accept connections for now: Too many open files" in caplog.text
+
+
+class _FailingListener:
+    """A listening socket whose first accept fails."""
+
+    def __init__(self, sock: socket.socket, number: int) -> None:
+        self._sock = sock
+        self._number = number
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._number:
+            number, self._number = self._number, 0
+            raise OSError(number, "refused by the test")
+        return self._sock.accept()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+async def test_accept_errors_of_a_single_client_are_nothing() -> None:
+    async with aserve.open_server(hello, "127.0.0.1") as server:
+        (listener,) = server.sockets
+        server._accept(_FailingListener(listener, errno.ECONNABORTED))  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="refused"):  # a bug is not swallowed
+            server._accept(_FailingListener(listener, errno.EINVAL))  # type: ignore[arg-type]
+
+
+async def test_several_servers_share_a_loop() -> None:
+    def named(name: bytes) -> WSGIApp:
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", [])
+            return [name]
+
+        return app
+
+    async with aserve.open_server(named(b"one")) as one, aserve.open_server(named(b"two")) as two:
+        for server, name in ((one, b"one"), (two, b"two")):
+            async with connect(server) as (reader, writer):
+                writer.write(GET)
+                assert (await reader.readuntil(name)).endswith(name)
+
+
+def test_a_thread_that_is_gone_has_no_position() -> None:
+    running = Running(job=_Named(), thread_id=-1, thread_name="aserve-worker-9", seconds=1.25)
+    assert describe(running) == "GET / (1.2 s, aserve-worker-9)"
+
+
+def test_a_position_is_the_users_own_line() -> None:
+    """Not the line of the library in which it waits."""
+    began, go = threading.Event(), threading.Event()
+
+    def view() -> None:
+        began.set()
+        go.wait()
+
+    thread = threading.Thread(target=view)
+    thread.start()
+    began.wait()
+    assert thread.ident is not None
+    place = user_position(thread.ident)
+    go.set()
+    thread.join()
+    name, _, line = place.rpartition(":")
+    assert name.endswith("test_server.py")
+    assert int(line) in range(view.__code__.co_firstlineno, view.__code__.co_firstlineno + 4)
+
+
+class _Named:
+    def __str__(self) -> str:
+        return "GET /"
+
+    def run(self) -> None: ...
