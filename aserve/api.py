@@ -14,12 +14,9 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar, Unpack
-
-import anyio
-import anyio.abc
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from .config import ServerConfig, ServerOptions, unknown_key
 from .errors import ConfigError
@@ -28,9 +25,15 @@ from .net.listeners import UnixFile, open_listeners
 from .server import Server
 from .types import WSGIApp
 
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
 __all__ = ["Hooks", "open_server", "run", "serve"]
 
 _T = TypeVar("_T")
+
+# Listening sockets, and the files of those that were made here.
+_Opened = tuple[Sequence[socket.socket], Sequence[UnixFile]]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,16 +92,14 @@ async def open_server(
 
 @contextlib.asynccontextmanager
 async def _open(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> AsyncIterator[Server]:
-    # Shielded: a resolver's thread that is left behind would leave its sockets behind, too.
-    with anyio.CancelScope(shield=True):
-        sockets, unix_files = await _open_sockets(config, hooks)
+    # To its end: a resolver's thread that is left behind would leave its sockets behind, too.
+    sockets, unix_files = await _to_its_end(_open_sockets(config, hooks), undo=_close_sockets)
     try:
         server = Server(
             app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=hooks.ssl_context
         )
     except BaseException:
-        for sock in sockets:
-            sock.close()
+        await _close_sockets((sockets, unix_files))
         raise
     try:
         server.start()
@@ -106,11 +107,50 @@ async def _open(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> AsyncIterat
             hooks.on_ready(server)
         yield server
     finally:
-        # A cancelled scope would cut the drain short: it has its own time limit, the grace.
-        with anyio.CancelScope(shield=True):
-            await server.aclose()
-            for file in unix_files:
-                await _in_thread(file.remove)
+        await _to_its_end(_close(server, unix_files))
+
+
+async def _close(server: Server, unix_files: Sequence[UnixFile]) -> None:
+    await server.aclose()
+    await _close_sockets(([], unix_files))
+
+
+async def _close_sockets(opened: _Opened) -> None:
+    sockets, unix_files = opened
+    for sock in sockets:
+        sock.close()
+    for file in unix_files:
+        await _in_thread(file.remove)
+
+
+async def _to_its_end(
+    work: Coroutine[Any, Any, _T], *, undo: Callable[[_T], Coroutine[Any, Any, None]] | None = None
+) -> _T:
+    """Await something that cancellation must not cut short; it is raised afterwards.
+
+    `undo` is then given the result, which the caller will never see. What runs here has a
+    time limit of its own: the drain its grace, the resolver its time-out.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with _shield_from_scopes():
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        result = task.result()
+        if cancelled is None:
+            return result
+        if undo is not None:
+            await undo(result)
+        raise cancelled
+
+
+def _shield_from_scopes() -> contextlib.AbstractContextManager[object]:
+    """A cancelled scope of anyio cancels again in each turn of the loop, unless shielded."""
+    anyio = sys.modules.get("anyio")  # without it nobody has opened such a scope
+    return anyio.CancelScope(shield=True) if anyio is not None else contextlib.nullcontext()
 
 
 async def serve(
@@ -119,7 +159,7 @@ async def serve(
     port: int = 8000,
     *,
     hooks: Hooks | None = None,
-    task_status: anyio.abc.TaskStatus[Server] = anyio.TASK_STATUS_IGNORED,
+    task_status: TaskStatus[Server] | None = None,
     **options: Unpack[ServerOptions],
 ) -> None:
     """Serve `app` until cancelled or until `server.shutdown()` is called.
@@ -136,7 +176,8 @@ async def serve(
         **options: Any field of `ServerConfig`.
     """
     async with open_server(app, host, port, hooks=hooks, **options) as server:
-        task_status.started(server)
+        if task_status is not None:
+            task_status.started(server)
         await server.wait_closed()
 
 
@@ -255,9 +296,7 @@ def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
     )
 
 
-async def _open_sockets(
-    config: ServerConfig, hooks: Hooks
-) -> tuple[Sequence[socket.socket], list[UnixFile]]:
+async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     """The sockets to serve on, and the files to remove at the end: only those made here."""
     if hooks.sockets is not None:
         if not hooks.sockets:

@@ -387,6 +387,7 @@ class Resolved(NamedTuple):
 
 def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
     """The error for a key that no option has, with the nearest one that exists."""
+
     import difflib
 
     near = difflib.get_close_matches(key, known, n=1)

@@ -73,6 +73,45 @@ async def test_cancelling_serve_leaves_nothing_behind() -> None:
     assert asyncio.all_tasks() == all_tasks
 
 
+@pytest.mark.parametrize("times", [1, 2, 5])
+async def test_cancelling_the_end_itself_does_not_cut_it_short(times: int) -> None:
+    """Without anyio, with plain tasks: the drain goes on, and the cancellation is kept."""
+    ready = asyncio.Event()
+    servers: list[aserve.Server] = []
+
+    async def program() -> None:
+        async with aserve.open_server(hello) as server:
+            servers.append(server)
+            ready.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(program())
+    await ready.wait()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert servers[0].state is aserve.ServerState.CLOSED
+
+
+async def test_cancelling_the_start_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    async def program() -> None:
+        async with aserve.open_server(hello, "127.0.0.1", port):
+            pytest.fail("it must not be entered")
+
+    task = asyncio.create_task(program())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
 async def test_an_exception_in_the_block_still_drains() -> None:
     with pytest.raises(LookupError):
         async with aserve.open_server(hello) as server:

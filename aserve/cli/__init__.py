@@ -10,6 +10,7 @@ clients that come early wait instead of being refused.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -169,6 +170,9 @@ def _serve_forever(
     from ..api import Hooks, run_configured
 
     def on_ready(server: Server) -> None:
+        # What is loaded now stays for good: later collections need not look at it.
+        gc.freeze()
+        gc.enable()
         console.on_ready(server)
         if config.open:
             _open_browser(server)

@@ -104,29 +104,23 @@ class ChunkedReader:
                 pieces.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
-                continue
-            line, after = self._line(buffer, position)
-            if line is None:
-                break
-            position = after
-            if self._in_chunk:
-                if line:
-                    raise RemoteProtocolError("a chunk is longer than its size says")
+            elif self._in_chunk:
+                if not _ends_chunk(buffer, position):
+                    break
+                position += len(_CRLF)
                 self._in_chunk = False
-            elif self._in_trailers:
-                self._trailer(line)
             else:
-                self._chunk_head(line)
+                line, position = self._line(buffer, position)
+                if line is None:
+                    break
+                if self._in_trailers:
+                    self._trailer(line)
+                else:
+                    self._chunk_head(line)
         del buffer[:position]
 
     def _line(self, buffer: bytearray, start: int) -> tuple[bytes | None, int]:
         """The line at `start` without its CRLF and the position behind it, or None to wait."""
-        if self._in_chunk:
-            # Exactly CRLF stands here; refuse anything else before more of it arrives.
-            got = bytes(memoryview(buffer)[start : start + 2])
-            if got != _CRLF[: len(got)]:
-                raise RemoteProtocolError("a chunk is longer than its size says")
-            return (b"", start + 2) if len(got) == 2 else (None, start)
         end = buffer.find(b"\n", start)
         length = (end if end >= 0 else len(buffer)) - start
         if length > self._overhead + _BARE_LINE:
@@ -166,3 +160,11 @@ class ChunkedReader:
             raise RemoteProtocolError(
                 "chunk extensions or trailers are too long (limit_chunk_overhead)", status_hint=431
             )
+
+
+def _ends_chunk(buffer: bytearray, position: int) -> bool:
+    """Whether the CRLF behind a chunk is here; anything else is refused at its first byte."""
+    got = bytes(memoryview(buffer)[position : position + len(_CRLF)])
+    if not _CRLF.startswith(got):
+        raise RemoteProtocolError("a chunk is longer than its size says")
+    return got == _CRLF

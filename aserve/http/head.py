@@ -218,5 +218,3 @@ def _keep_alive(connection: list[bytes] | None, version: str) -> bool:
         return version == "1.1"
     options = {option.strip(b" \t").lower() for option in b",".join(connection).split(b",")}
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
-
-

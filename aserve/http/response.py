@@ -6,9 +6,8 @@ differs from one sending to the next (Date, framing, persistence) is put behind 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import LocalProtocolError
 from ..events import Request, Response
@@ -31,8 +30,7 @@ class Framing(Enum):
     CLOSE = "close"  # the end of the connection is the end of the body: HTTP/1.0 only
 
 
-@dataclass(slots=True, frozen=True)
-class RenderedHead:
+class RenderedHead(NamedTuple):
     """The reusable part of a response head.
 
     Args:

@@ -6,8 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 __all__ = ["UNIX_PREFIX", "Peer", "is_all_interfaces", "is_literal", "peer_of", "url_of", "urls_of"]
 
@@ -63,8 +62,7 @@ def urls_of(sockets: Iterable[socket.socket], scheme: str = "http") -> list[str]
     return [url_of(sock, scheme) for sock in sockets]
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """What a connection contributes to the environ, all texts (PEP 3333)."""
 
     server_name: str

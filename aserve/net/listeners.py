@@ -13,9 +13,8 @@ import socket
 import stat
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import ListenError
 from .address import UNIX_PREFIX, strip_brackets
@@ -199,8 +198,7 @@ def _remove_stale(path: Path) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class UnixFile:
+class UnixFile(NamedTuple):
     """The file of a Unix socket that this process made, to be removed at the end."""
 
     path: str

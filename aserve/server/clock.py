@@ -1,11 +1,17 @@
-"""The Date header, made once per second (RFC 9110 section 6.6.1)."""
+"""The Date header, made once per second (RFC 9110 sections 5.6.7 and 6.6.1)."""
 
 from __future__ import annotations
 
-from email.utils import formatdate
-from time import time
+from time import gmtime, time
+from typing import Final
 
 __all__ = ["Clock"]
+
+# By hand: `strftime` follows the locale, and `email.utils` takes 5 ms to import.
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+)  # fmt: skip
 
 
 class Clock:
@@ -22,5 +28,14 @@ class Clock:
         second = int(time())
         if second != self._second:
             self._second = second
-            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")
+            self._line = b"Date: %b\r\n" % imf_fixdate(second).encode("ascii")
         return self._line
+
+
+def imf_fixdate(second: int) -> str:
+    """`Sun, 06 Nov 1994 08:49:37 GMT` for seconds since the epoch."""
+    year, month, day, hour, minute, sec, weekday, *_ = gmtime(second)
+    return (
+        f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
+        f"{hour:02}:{minute:02}:{sec:02} GMT"
+    )

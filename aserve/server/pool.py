@@ -24,9 +24,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 __all__ = ["IDLE_SECONDS", "STALL_SECONDS", "Job", "Running", "WorkerPool"]
 
@@ -51,8 +50,7 @@ class Job(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A job that is running now, for reports."""
 
     job: Job

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from types import FrameType
 from typing import Final
 
@@ -22,10 +21,8 @@ def _working_directory() -> str:
 
 # Asked for once: a system call that may wait for a file server has no place on the loop.
 _HERE: Final = _working_directory()
+_STDLIB: Final = os.path.dirname(os.__file__) + os.sep
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LIBRARIES: Final = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")
-)
 
 
 def describe(running: Running) -> str:
@@ -51,10 +48,14 @@ def user_position(thread_id: int) -> str:
         name = frame.f_code.co_filename
         if not name.startswith(_PACKAGE):
             innermost = innermost or frame
-            if not name.startswith(_LIBRARIES):
+            if not _is_library(name):
                 return _place(frame)
         frame = frame.f_back
     return _place(innermost) if innermost is not None else ""
+
+
+def _is_library(name: str) -> bool:
+    return name.startswith(_STDLIB) or "site-packages" in name or "dist-packages" in name
 
 
 def _place(frame: FrameType) -> str:
