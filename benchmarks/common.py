@@ -85,6 +85,11 @@ def wait_for_answer(process: subprocess.Popen[bytes], port: int, *, pause: float
         time.sleep(pause)
 
 
+def _with_bytecode(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the switch that would have each start compile every module."""
+    return {k: v for k, v in environment.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextlib.contextmanager
 def child(
     command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
@@ -102,7 +107,7 @@ def child(
         stdout=log,
         stderr=log,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**_with_bytecode(os.environ), **environment},
         start_new_session=True,
     )
     try:

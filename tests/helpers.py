@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,7 +17,7 @@ import h11
 
 from aserve import Server, open_server
 from aserve.api import Hooks
-from aserve.config import Limits, ServerConfig
+from aserve.config import Limits
 from aserve.errors import RemoteProtocolError
 from aserve.events import Data, EndOfMessage, Event, ExchangeRecord, Request, Response
 from aserve.http import H1Connection
@@ -31,8 +31,8 @@ __all__ = [
     "ServerInThread",
     "chunked",
     "connect",
-    "read_to_end",
     "raw_exchange",
+    "read_to_end",
     "request_bytes",
     "response",
 ]
@@ -197,7 +197,9 @@ class MemoryTransport(asyncio.Transport):
     """
 
     def __init__(self, protocol: asyncio.Protocol, extra: dict[str, Any] | None = None) -> None:
-        super().__init__({"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 5), **(extra or {})})
+        super().__init__(
+            {"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 5), **(extra or {})}
+        )
         self.protocol = protocol
         self.received = bytearray()  # what the client has read
         self.reading = True
@@ -318,9 +320,9 @@ class ServerInThread:
     def wait_for_record(self, matches: Callable[[ExchangeRecord], bool]) -> ExchangeRecord:
         """The first finished exchange that matches; waits until there is one."""
         with self._arrived:
-            assert self._arrived.wait_for(
-                lambda: any(map(matches, self.records)), PATIENCE
-            ), self.records
+            assert self._arrived.wait_for(lambda: any(map(matches, self.records)), PATIENCE), (
+                self.records
+            )
             return next(filter(matches, self.records))
 
     def _main(self) -> None:

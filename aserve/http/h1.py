@@ -42,12 +42,12 @@ class H1Connection:
         "_close_announced",
         "_continue_due",
         "_date",
-        "_eof",
         "_framing",
         "_left_to_send",
         "_limits",
         "_reader",
         "_scanner",
+        "eof",
         "failed_head",
         "failure",
         "keep_alive",
@@ -64,7 +64,6 @@ class H1Connection:
         self._reader: BodyReader | None = None
         self._continue_due = False
         self._close_announced = False
-        self._eof = False  # the client finished sending; the buffer may still hold requests
         self._framing = Framing.NONE
         self._left_to_send = 0
         self.receiving = Receiving.HEAD
@@ -73,6 +72,7 @@ class H1Connection:
         # What the client broke: answer with its `status_hint` if `sending` allows, then close.
         self.failure: RemoteProtocolError | None = None
         self.failed_head = b""  # the start of a head that could not be parsed, for the log
+        self.eof = False  # the client finished sending; requests may still wait in the buffer
         # Whether the connection outlives the current response; final once its head was sent.
         self.keep_alive = True
 
@@ -119,7 +119,7 @@ class H1Connection:
         Returns:
             Whether it left in the middle of a request.
         """
-        self._eof = True
+        self.eof = True
         if self.receiving is Receiving.COMPLETE and self._buffer:
             return False
         cut = self.receiving is Receiving.BODY
@@ -145,7 +145,7 @@ class H1Connection:
         self.receiving = receiving
         self.request = None
         events = self._parse() if self._buffer else []
-        if self._eof:
+        if self.eof:
             self._end_pipeline()
         return events
 
@@ -270,7 +270,7 @@ class H1Connection:
     def break_off(self) -> None:
         """The response cannot be completed: nothing more may be sent."""
         self.sending = Sending.CLOSED
-        self.keep_alive = False
+        self._stop_receiving()
 
     @property
     def has_body(self) -> bool:
@@ -287,6 +287,8 @@ class H1Connection:
         request = self.request
         rendered = render(response)
         self.sending = sending
+        if request is None:
+            self._stop_receiving()
         framing = self._framing = choose_framing(request, response)
         self._left_to_send = response.content_length or 0
         self.keep_alive = (
@@ -321,6 +323,12 @@ class H1Connection:
         elif _is_http10(self.request) and self.keep_alive:
             kept.append(b"keep-alive")
         return b"Connection: %b\r\n" % b", ".join(kept) if kept else b""
+
+    def _stop_receiving(self) -> None:
+        """Nothing that still comes can be answered, so it must not be taken for a request."""
+        self.keep_alive = False
+        if self.receiving is Receiving.HEAD:
+            self.receiving = move_receiving(self.receiving, "last response")
 
     def _send_data(self, data: bytes) -> bytes:
         if self.sending is not Sending.BODY:

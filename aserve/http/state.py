@@ -22,7 +22,7 @@ class Receiving(Enum):
     BODY = "body"
     COMPLETE = "complete"
     FAILED = "failed"  # it broke HTTP, or left in the middle: nothing more is read as a request
-    CLOSED = "closed"  # it finished sending between two requests
+    CLOSED = "closed"  # it finished between two requests: nothing more is read as one
 
     # Members are singletons: identity is enough, and three times as fast as Enum's own hash.
     __hash__ = object.__hash__
@@ -45,6 +45,7 @@ RECEIVING: Final[dict[tuple[Receiving, str], Receiving]] = {
     (Receiving.HEAD, "request without a body"): Receiving.COMPLETE,
     (Receiving.HEAD, "protocol error"): Receiving.FAILED,
     (Receiving.HEAD, "end of stream"): Receiving.CLOSED,
+    (Receiving.HEAD, "last response"): Receiving.CLOSED,  # unasked, e.g. to a mute client
     (Receiving.BODY, "end of body"): Receiving.COMPLETE,
     (Receiving.BODY, "protocol error"): Receiving.FAILED,
     (Receiving.BODY, "end of stream"): Receiving.FAILED,

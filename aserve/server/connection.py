@@ -19,22 +19,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import struct
 from collections.abc import Callable
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request, Response
+from ..errors import RemoteProtocolError
+from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request
 from ..http.h1 import H1Connection
 from ..http.response import simple_response
 from ..http.state import Receiving, Sending
 from ..net.address import peer_of
 from ..types import Environ, WSGIApp
 from . import sendfile
-from .exchange import Exchange, FileTurn, Item, Whole
+from .exchange import Exchange
+from .sender import Outcome, Sender
 
 if TYPE_CHECKING:
     from .server import Server
@@ -46,8 +46,6 @@ _log: Final = logging.getLogger("aserve.error")
 # nginx's lingering_timeout: how long a client may go on sending after the last answer.
 LINGER_SECONDS: Final = 5.0
 
-# What is gathered before it is written; the size of a socket's buffer, so more brings nothing.
-_WRITE_SIZE: Final = 65_536
 
 # Pipelined bytes to hold; then the client waits in the kernel. Room for many small requests.
 _PIPELINE_SIZE: Final = 65_536
@@ -71,13 +69,12 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_drained",
         "_exchange",
-        "_file_turn",
         "_h1",
         "_linger_timer",
         "_lingering",
+        "_sender",
         "_server",
         "_transport",
-        "_write_paused",
         "app",
         "can_send_files",
         "client",
@@ -92,9 +89,8 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._h1 = H1Connection(config, server.clock.date_line)
         self._transport: asyncio.Transport
+        self._sender: Sender
         self._exchange: Exchange | None = None
-        self._file_turn: FileTurn | None = None
-        self._write_paused = False
         self._drained = 0  # bytes of an unread body thrown away
         self._lingering = False
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -117,7 +113,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=self.high_water, low=self.low_water)
+        self._sender = Sender(self._h1, self._transport, self._server.config.send_buffer)
         peer = peer_of(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
         self.client = peer.remote_addr
         self.can_send_files = sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
@@ -149,7 +145,6 @@ class Connection(asyncio.Protocol):
         if exchange is None or self._lingering:
             return False
         exchange.client_left = True
-        self._h1.announce_close()
         if cut and not exchange.dispatched:
             return False
         if cut and exchange.stream is not None:
@@ -165,14 +160,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
-        self._write_paused = True
+        self._sender.paused = True
 
     def resume_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
-        self._write_paused = False
-        if self._file_turn is not None:
-            self._grant_file_turn()
-        else:
+        self._sender.paused = False
+        if not self._sender.grant_file_turn():
             self.flush()
 
     # -- the request ---------------------------------------------------------------------
@@ -182,6 +175,7 @@ class Connection(asyncio.Protocol):
             kind = type(event)
             if kind is Request:
                 self._exchange = exchange = Exchange(self, cast(Request, event))
+                exchange.client_left = self._h1.eof
                 if exchange.request.expect_continue:
                     self._dispatch_streaming(exchange)
             elif kind is Data:
@@ -268,81 +262,11 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        exchange.begin_flush()
-        if self._write_paused:
-            return
-        out: list[bytes] = []
-        size = 0
-        while not self._write_paused and (item := exchange.next_item()) is not None:
-            try:
-                data = self._serialize(exchange, item)
-            except LocalProtocolError as error:
-                _log.error("%s: the response cannot be sent: %s", exchange, error)
-                data = None
-            if data is None:  # it breaks off, or waits for the kernel
-                self._write(out)
-                self._stop_at(exchange, item)
-                return
-            out.append(data)
-            size += len(data)
-            if size >= _WRITE_SIZE:
-                self._write(out)
-                size = 0
-        self._write(out)
-        if exchange.ended:
+        outcome = self._sender.flush(exchange)
+        if outcome is Outcome.ENDED:
             self._finish(exchange)
-
-    def _serialize(self, exchange: Exchange, item: Item) -> bytes | None:
-        """The bytes of an item; None when it is not bytes that end it."""
-        h1 = self._h1
-        if type(item) is Whole:
-            exchange.status_code = item.response.status_code
-            exchange.ended = True
-            data = h1.send_whole(item.response, item.body)
-            if h1.has_body:
-                exchange.sent += len(item.body)
-            return data
-        if type(item) is bytes:
-            exchange.flushed(len(item))
-            if h1.has_body:
-                exchange.sent += len(item)
-            return h1.send(Data(item))
-        if isinstance(item, Response):
-            exchange.status_code = item.status_code
-            return h1.send(item)
-        if isinstance(item, EndOfMessage):
-            exchange.ended = True
-            return h1.send(item)
-        if isinstance(item, int):
-            h1.sent_elsewhere(item)
-            exchange.sent += item
-            return b""
-        return None
-
-    def _write(self, out: list[bytes]) -> None:
-        if out:
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-            out.clear()
-
-    def _stop_at(self, exchange: Exchange, item: Item) -> None:
-        if isinstance(item, FileTurn):
-            self._file_turn = item
-            if self._transport.get_write_buffer_size() == 0:
-                self._grant_file_turn()
-            else:
-                # `resume_writing` then means that the kernel has everything.
-                self._transport.set_write_buffer_limits(high=0)
-            return
-        self._break_off(exchange)
-
-    def _grant_file_turn(self) -> None:
-        turn, self._file_turn = self._file_turn, None
-        if turn is None:
-            return
-        self._transport.set_write_buffer_limits(high=self.high_water, low=self.low_water)
-        with contextlib.suppress(OSError):
-            turn.descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
-        turn.granted.set()
+        elif outcome is Outcome.BROKEN:
+            self._break_off(exchange)
 
     def _finish(self, exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
@@ -365,6 +289,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._handle(self._h1.next_cycle())
+        if self._exchange is None and self._h1.eof and not self._lingering:
+            self._transport.close()
         self._transport.resume_reading()
 
     def _break_off(self, exchange: Exchange) -> None:
@@ -413,11 +339,8 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """End now, whatever is under way."""
         if self._exchange is not None:
-            sock: Any = self._transport.get_extra_info("socket")
             self._exchange.close()
-            with contextlib.suppress(OSError, AttributeError):
-                # A worker may be sending a file over a duplicate of the descriptor.
-                sock.shutdown(socket.SHUT_RDWR)
+            self._sender.cut_file()
         self._transport.abort()
 
     def _record(self, exchange: Exchange, *, complete: bool) -> None:

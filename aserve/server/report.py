@@ -23,6 +23,7 @@ def _working_directory() -> str:
 _HERE: Final = _working_directory()
 _STDLIB: Final = os.path.dirname(os.__file__) + os.sep
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_DEMO: Final = _PACKAGE + "demo.py"  # an app like any other
 
 
 def describe(running: Running) -> str:
@@ -46,7 +47,7 @@ def user_position(thread_id: int) -> str:
     innermost: FrameType | None = None
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE):
+        if not name.startswith(_PACKAGE) or name == _DEMO:
             innermost = innermost or frame
             if not _is_library(name):
                 return _place(frame)

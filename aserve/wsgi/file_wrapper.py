@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
 from typing import IO, Any, Final
 
 __all__ = ["BLOCK_SIZE", "FileWrapper"]
@@ -16,7 +15,7 @@ BLOCK_SIZE: Final = 65_536
 
 
 class FileWrapper:
-    """An iterable over a file, which the server recognises and lets the kernel send.
+    """An iterator over a file, which the server recognises and lets the kernel send.
 
     Args:
         file: Anything with `read(size)`; `close` is called if it has one.
@@ -27,10 +26,31 @@ class FileWrapper:
         self.file = file
         self.block_size = block_size
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Read block by block."""
-        while data := self.file.read(self.block_size):
-            yield data
+    def __iter__(self) -> FileWrapper:
+        """Itself, so that whoever takes `iter()` of it can still close the file."""
+        return self
+
+    def __next__(self) -> bytes:
+        """The next block."""
+        data: bytes = self.file.read(self.block_size)
+        if data:
+            return data
+        raise StopIteration
+
+    # Werkzeug's answers to Range requests look for these three, and without them read
+    # through all of the file in front of the range.
+
+    def seekable(self) -> bool:
+        """Whether `seek` and `tell` work."""
+        return hasattr(self.file, "seekable") and bool(self.file.seekable())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the file's position; as `io.IOBase.seek`."""
+        return int(self.file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """The file's position in bytes."""
+        return int(self.file.tell())
 
     def close(self) -> None:
         """Close the file."""

@@ -23,6 +23,9 @@ _SCRIPT = ("-P", "-c", "from aserve.__main__ import main; main()")
 
 _PER_SHELL = ("NO_COLOR", "FORCE_COLOR", "DJANGO_SETTINGS_MODULE", "BROWSER")
 
+# Seconds for a process that the test has left running; a stuck one has failed its test before.
+_PATIENCE = 10
+
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     kept = {
@@ -78,9 +81,13 @@ class Running:
         return self.process.wait()
 
     def close(self) -> None:
-        """Make sure that nothing is left. Ends the process in order, so coverage is written."""
-        if self.process.poll() is None:
-            self.end()
+        """Make sure that nothing is left; in order if it can be, so that coverage is written."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         os.close(self._descriptor)
 
     def _read(self) -> bool:

@@ -310,3 +310,44 @@ def test_open_without_a_browser_only_says_so(app_file: Path, start: Start) -> No
     server.wait_for("no browser could be opened")
     assert httpx.get(server.url).text == "hello"
     assert server.end() == 0
+
+
+# --- the end --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> str:
+    """An app whose view never returns, and says when it has begun."""
+    (tmp_path / "app.py").write_text(
+        "import sys, threading\n\n"
+        "def app(environ, start_response):\n"
+        # In one line, so that the position is the same before and after it has said so.
+        "    print('view begins', file=sys.stderr, flush=True); threading.Event().wait()\n"
+    )
+    return "app.py:4"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_second_signal_cuts(stuck: str, start: Start, loop: str) -> None:
+    """B19, B26: the first signal waits for what runs and names it; the second one does not."""
+    server = start("--port", "0", "--grace", "3600", "--loop", loop)
+    address = ("localhost", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for("view begins")
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for(f"GET /slow .*{stuck}")
+        assert server.end(signal.SIGINT) == 0
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_grace_ends(stuck: str, start: Start, loop: str) -> None:
+    server = start("--port", "0", "--grace", "0", "--loop", loop)
+    address = ("localhost", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for("view begins")
+        assert server.end() == 0
+    assert re.search(f"Cut .*GET /slow .*{stuck}", server.output)
+    assert '"GET /slow HTTP/1.1" - 0 ' in server.output

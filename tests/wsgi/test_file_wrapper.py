@@ -96,6 +96,23 @@ def test_iteration_reads_blocks(path: Path) -> None:
         assert list(FileWrapper(file, 4)) == [b"0123", b"4567", b"89"]
 
 
+def test_it_is_its_own_iterator(path: Path) -> None:
+    """Middleware that takes `iter()` of it must still be able to close the file."""
+    wrapper = FileWrapper(path.open("rb"))
+    assert iter(wrapper) is wrapper
+    wrapper.close()
+
+
+def test_position(path: Path) -> None:
+    """For whoever sends a part of it."""
+    with path.open("rb") as file:
+        wrapper = FileWrapper(file)
+        assert wrapper.seekable()
+        assert wrapper.seek(4) == wrapper.tell() == 4
+        assert wrapper.seek(-1, os.SEEK_END) == 9
+        assert next(wrapper) == b"9"
+
+
 class Recorder:
     """A file without `close`."""
 
@@ -112,6 +129,7 @@ def test_default_block_size_and_file_without_close() -> None:
     wrapper = FileWrapper(file)
     assert list(wrapper) == []
     assert file.sizes == [BLOCK_SIZE]
+    assert not wrapper.seekable()
     wrapper.close()
 
 

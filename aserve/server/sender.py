@@ -1,0 +1,145 @@
+"""From an exchange's outbox to the transport, with back-pressure. Loop thread only.
+
+While the transport is full nothing is taken from the outbox, so the worker that fills it is
+held back; see `aserve.server.exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from enum import Enum
+from typing import Final
+
+from ..errors import LocalProtocolError
+from ..events import Data, EndOfMessage, Response
+from ..http.h1 import H1Connection
+from .exchange import Exchange, FileTurn, Item, Whole
+
+__all__ = ["Outcome", "Sender"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# What is gathered before it is written; the size of a socket's buffer, so more brings nothing.
+_WRITE_SIZE: Final = 65_536
+
+
+class Outcome(Enum):
+    """How far a flush came."""
+
+    WAITING = "waiting"  # for the worker, or for the client to read
+    ENDED = "ended"  # the response is complete
+    BROKEN = "broken"  # it will never be
+
+
+class Sender:
+    """Serializes the items of an outbox and writes them.
+
+    Args:
+        h1: The connection's protocol state.
+        transport: Where the bytes go.
+        high_water: Bytes that may wait in the transport before it counts as full.
+    """
+
+    __slots__ = ("_file_turn", "_h1", "_high_water", "_transport", "paused")
+
+    def __init__(self, h1: H1Connection, transport: asyncio.Transport, high_water: int) -> None:
+        self._h1 = h1
+        self._transport = transport
+        self._high_water = high_water
+        self._file_turn: FileTurn | None = None
+        # Whether the transport is full; set by the protocol's pause_writing and resume_writing.
+        self.paused = False
+        self._set_limits()
+
+    def flush(self, exchange: Exchange) -> Outcome:
+        """Write what the worker has made, as far as the client takes it."""
+        exchange.begin_flush()
+        out: list[bytes] = []
+        size = 0
+        while not self.paused and (item := exchange.next_item()) is not None:
+            try:
+                data = self._serialize(exchange, item)
+            except LocalProtocolError as error:
+                _log.error("%s: the response cannot be sent: %s", exchange, error)
+                data = None
+            if data is None:  # the response breaks off, or the kernel takes over
+                self._write(out)
+                return self._stop_at(item)
+            out.append(data)
+            size += len(data)
+            if size >= _WRITE_SIZE:
+                self._write(out)
+                size = 0
+        self._write(out)
+        return Outcome.ENDED if exchange.ended else Outcome.WAITING
+
+    def grant_file_turn(self) -> bool:
+        """Hand the socket to the worker that waits for it; False when none does."""
+        turn, self._file_turn = self._file_turn, None
+        if turn is None:
+            return False
+        self._set_limits()
+        with contextlib.suppress(OSError):
+            turn.descriptor = self._duplicate()
+        turn.granted.set()
+        return True
+
+    def cut_file(self) -> None:
+        """Shut the connection down under a worker that may be sending a file over it."""
+        with contextlib.suppress(OSError):
+            # A socket object of our own: the transport's has no `shutdown` in uvloop.
+            with socket.socket(fileno=self._duplicate()) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _duplicate(self) -> int:
+        return os.dup(self._transport.get_extra_info("socket").fileno())
+
+    def _serialize(self, exchange: Exchange, item: Item) -> bytes | None:
+        """The bytes of an item; None when it is not bytes that it stands for."""
+        h1 = self._h1
+        if type(item) is Whole:
+            exchange.status_code = item.response.status_code
+            exchange.ended = True
+            data = h1.send_whole(item.response, item.body)
+            if h1.has_body:
+                exchange.sent += len(item.body)
+            return data
+        if type(item) is bytes:
+            exchange.flushed(len(item))
+            if h1.has_body:
+                exchange.sent += len(item)
+            return h1.send(Data(item))
+        if isinstance(item, Response):
+            exchange.status_code = item.status_code
+            return h1.send(item)
+        if isinstance(item, EndOfMessage):
+            exchange.ended = True
+            return h1.send(item)
+        if isinstance(item, int):
+            h1.sent_elsewhere(item)
+            exchange.sent += item
+            return b""
+        return None
+
+    def _write(self, out: list[bytes]) -> None:
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    def _stop_at(self, item: Item) -> Outcome:
+        if not isinstance(item, FileTurn):
+            return Outcome.BROKEN
+        self._file_turn = item
+        if self._transport.get_write_buffer_size() == 0:
+            self.grant_file_turn()
+        else:
+            # With this limit `resume_writing` means that the kernel has everything.
+            self._transport.set_write_buffer_limits(high=0)
+        return Outcome.WAITING
+
+    def _set_limits(self) -> None:
+        self._transport.set_write_buffer_limits(high=self._high_water, low=self._high_water // 2)
