@@ -210,12 +210,16 @@ def run(
     run_configured(app, make_config(app, host, port, options), hooks)
 
 
-def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = None) -> None:
-    """`run` for callers that have resolved their options already; see there."""
+def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = None) -> bool:
+    """`run` for callers that have resolved their options already; see there.
+
+    Returns:
+        Whether a second signal asked to leave at once.
+    """
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
-        runner.run(_run(app, config, hooks))
+        return runner.run(_run(app, config, hooks))
 
 
 def make_config(app: object, host: str, port: int, options: ServerOptions) -> ServerConfig:
@@ -234,31 +238,31 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
     return ServerConfig(host=host, port=port, **options)
 
 
-async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> None:
+async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> bool:
+    received: list[int] = []
     with contextlib.ExitStack() as signals:
 
         def on_ready(server: Server) -> None:
             # Before anybody is told that the server is ready, it can be stopped.
-            signals.enter_context(_shutdown_on_signal(server))
+            signals.enter_context(_shutdown_on_signal(server, received))
             if hooks.on_ready is not None:
                 hooks.on_ready(server)
 
         async with _open(app, config, dataclasses.replace(hooks, on_ready=on_ready)) as server:
             await server.wait_closed()
+        return len(received) > 1
 
 
 @contextlib.contextmanager
-def _shutdown_on_signal(server: Server) -> Iterator[None]:
-    """First signal: drain. Second one: cut."""
+def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
+    """First signal: drain. Second one: cut. `received` collects their numbers."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-    asked = False
 
-    def stop(*_: object) -> None:
-        nonlocal asked
-        server.shutdown(0 if asked else None)
-        asked = True
+    def stop(number: int, _: object) -> None:
+        received.append(number)
+        server.shutdown(0 if len(received) > 1 else None)
 
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:

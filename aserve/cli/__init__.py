@@ -10,6 +10,7 @@ clients that come early wait instead of being refused.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -160,13 +161,15 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
         # After the import, so that the app's own logging configuration is seen.
         configure_logging(config.log_level)
         about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=started_at)
-        _serve_forever(loaded.app, config, sockets, Console(config, about))
+        must_leave = _serve_forever(loaded.app, config, sockets, Console(config, about))
+    if must_leave:
+        _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
 
 
 def _serve_forever(
     app: WSGIApp, config: ServerConfig, sockets: Sequence[socket.socket], console: Console
-) -> None:
+) -> bool:
     from ..api import Hooks, run_configured
 
     def on_ready(server: Server) -> None:
@@ -182,7 +185,18 @@ def _serve_forever(
         on_ready=on_ready,
         on_exchange=console.on_exchange if config.access_log else None,
     )
-    run_configured(app, config, hooks)
+    return run_configured(app, config, hooks)
+
+
+def _leave_now(status: int) -> None:
+    """End the process without waiting for the app's own threads and exit functions.
+
+    For the second Ctrl-C: whoever presses it again does not want to wait for anything.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
 
 
 def _demo() -> LoadedApp:

@@ -278,6 +278,15 @@ class H1Connection:
         return self._framing is not Framing.NONE
 
     @property
+    def all_sent(self) -> bool:
+        """Whether the client has the whole response, though its end was not sent yet."""
+        return (
+            self.sending is Sending.BODY
+            and self._framing is Framing.LENGTH
+            and self._left_to_send == 0
+        )
+
+    @property
     def ends_with_close(self) -> bool:
         """Whether only the end of the connection tells the client the end of the body."""
         return self._framing is Framing.CLOSE

@@ -48,7 +48,7 @@ def asgi_reason(value: Any) -> str:
     if _parameters(value)[:3] == ["scope", "receive", "send"]:
         return "it takes `scope, receive, send`"
     package = _package_of(value)
-    if package in _ASGI_PACKAGES and not hasattr(value, "wsgi_app"):
+    if package in _ASGI_PACKAGES and not hasattr(type(value), "wsgi_app"):
         return f"it is an app of the ASGI framework {package}"
     return ""
 
@@ -99,7 +99,8 @@ def _looks_like_app_object(value: Any) -> bool:
     if inspect.isroutine(value):
         return False
     packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-    if hasattr(value, "wsgi_app"):
+    # Of the type: on a proxy such as Flask's `request` even `hasattr` raises outside of a request.
+    if hasattr(type(value), "wsgi_app"):
         return True
     # `bottle.request` and `flask.g` are callable-looking proxies of the same packages.
     return bool(packages & _WSGI_PACKAGES) and type(value).__name__ in (

@@ -23,7 +23,7 @@ import socket
 import struct
 from collections.abc import Callable
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import RemoteProtocolError
 from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
-            self._record(exchange, complete=False)
+            self._record(exchange, complete=self._h1.all_sent)
         self._server.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         # A client may close its half after a request and wait for the answer (`nc -N`). One
         # that closes in the middle of an answer has left: the application is told at its
         # next step, however long it would go on by itself (B59).
-        if self._h1.sending is Sending.BODY:
+        if self._h1.sending is Sending.BODY and not (self._h1.all_sent and self._h1.buffered):
             exchange.close()
             return False
         return self._transport.can_write_eof()

@@ -95,7 +95,8 @@ class Running:
             data = os.read(self._descriptor, 65536)
         except OSError:  # Linux: the other end of a pseudo-terminal is gone
             return False
-        self.output += data.decode().replace("\r\n", "\n")
+        # All of it: a read may end between the two characters.
+        self.output = (self.output + data.decode()).replace("\r\n", "\n")
         return bool(data)
 
 

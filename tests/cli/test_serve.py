@@ -351,3 +351,34 @@ def test_grace_ends(stuck: str, start: Start, loop: str) -> None:
         assert server.end() == 0
     assert re.search(f"Cut .*GET /slow .*{stuck}", server.output)
     assert '"GET /slow HTTP/1.1" - 0 ' in server.output
+
+
+def test_second_signal_does_not_wait_for_the_apps_own_threads(tmp_path: Path, start: Start) -> None:
+    """B19: a thread that is no daemon, and an exit function that hangs, would hold Python up."""
+    (tmp_path / "app.py").write_text(
+        "import atexit, sys, threading\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "atexit.register(threading.Event().wait)\n\n"
+        "def app(environ, start_response):\n"
+        "    print('view begins', file=sys.stderr, flush=True); threading.Event().wait()\n"
+    )
+    server = start("--port", "0", "--grace", "3600")
+    address = ("localhost", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for("view begins")
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("Waiting up to")
+        assert server.end(signal.SIGINT) == 0
+
+
+def test_sigterm_while_the_app_is_imported(tmp_path: Path, start: Start) -> None:
+    """B20: also as the first process of a container, which has no default action."""
+    (tmp_path / "app.py").write_text(
+        "import sys, time\nprint('http://importing:1', file=sys.stderr, flush=True)\n"
+        "while True:\n    time.sleep(1)\n"
+    )
+    server = start("--port", "0")
+    server.wait_for("importing")
+    assert server.end(signal.SIGTERM) == 0
+    assert "Traceback" not in server.output

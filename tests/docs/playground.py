@@ -6,10 +6,10 @@ a terminal. Ports of the pages become free ports of this machine, so that two ru
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import socket
@@ -41,6 +41,8 @@ _PER_SHELL: Final = ("NO_COLOR", "FORCE_COLOR", "DJANGO_SETTINGS_MODULE", "BROWS
 _PORTS: Final = re.compile(r"\b(?:8000|8001|9000)\b")
 # Printed behind each command, with its exit status: no program prints this character.
 _MARK: Final = "\x1e"
+# Seconds without a character before a claim counts as wrong; a healthy server needs none of them.
+_PATIENCE: Final = 20.0
 
 
 class Background:
@@ -59,19 +61,21 @@ class Background:
             start_new_session=True,
         )
         os.close(theirs)
+        self._raw = b""
         self._output = ""
-        self._is_open = True
+        self._used = 0  # how much of the output was waited for already
 
     def wait_for(self, expected: str) -> None:
         """Read until the expected lines have appeared; they are then used up."""
         pattern = re.compile("^" + pattern_of(expected), re.MULTILINE)
-        while not (found := pattern.search(self._output)):
+        while not (found := pattern.search(self._output, self._used)):
+            told = f"\n{expected}\nIt printed:\n{self._output}"
+            # Polled for, because a server that prints something else does not end by itself.
+            if not select.select([self._ours], [], [], _PATIENCE)[0]:
+                pytest.fail(f"`{self.command}` did not print{told}", pytrace=False)
             if not self._read():
-                pytest.fail(
-                    f"`{self.command}` ended before it printed\n{expected}\nIt printed:\n"
-                    f"{self._output}"
-                )
-        self._output = self._output[found.end() :]
+                pytest.fail(f"`{self.command}` ended before it printed{told}", pytrace=False)
+        self._used = found.end()
 
     def end(self, number: int | None = None) -> str:
         """Send it a signal, or wait for it; return what it prints until its end."""
@@ -81,13 +85,13 @@ class Background:
             pass
         status = self.process.wait()
         assert status == 0, f"`{self.command}` ended with {status}:\n{self._output}"
-        return self._output
+        return self._output[self._used :]
 
     def close(self) -> None:
         """Make sure that nothing is left."""
-        with contextlib.suppress(ProcessLookupError):
+        if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            self.process.wait()
         os.close(self._ours)
 
     def _read(self) -> bool:
@@ -95,7 +99,11 @@ class Background:
             data = os.read(self._ours, 65536)
         except OSError:  # Linux: the other end of a pseudo-terminal is gone
             return False
-        self._output += data.decode().replace("\r\n", "\n")
+        self._raw += data
+        # The whole, because a read may end between the two characters of a line's end. The client
+        # may choose either loopback address, and the pages show one of them.
+        text = self._raw.decode(errors="replace").replace("\r\n", "\n")
+        self._output = re.sub(r"^::1 \[", "127.0.0.1 [", text, flags=re.MULTILINE)
         return bool(data)
 
 
@@ -107,8 +115,8 @@ class Playground:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._cwd = directory / "page"
-        self._cwd.mkdir()
+        self.directory = directory / "page"
+        self.directory.mkdir()
         self._cwd_file = directory / "cwd"
         commands = directory / "bin"
         commands.mkdir()
@@ -118,7 +126,7 @@ class Playground:
             script.chmod(0o755)
         # On a terminal curl shows no progress of an answer that it prints there; here it would.
         (directory / ".curlrc").write_text("no-progress-meter\n")
-        self._environment = {**_environment(commands), "CURL_HOME": str(directory)}
+        self.environment = {**_environment(commands), "CURL_HOME": str(directory)}
         self._ports: dict[str, str] = {}
         self._background: list[Background] = []
         self._stdout = ""
@@ -127,7 +135,7 @@ class Playground:
         """Do what the fence says; fails the test when it turns out otherwise."""
         text = _PORTS.sub(self._port, fence.text)
         if fence.is_file:
-            path = self._cwd / fence.argument
+            path = self.directory / fence.argument
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             return
@@ -155,12 +163,12 @@ class Playground:
 
     def _run_script(self, fence: Fence, text: str) -> None:
         # As many lines above it as in the page, so that tracebacks name the page's lines.
-        script = self._cwd / f".{fence.page.stem}.py"
+        script = self.directory / f".{fence.page.stem}.py"
         script.write_text("\n" * (fence.line - 1) + text, encoding="utf-8")
         done = subprocess.run(
             ["python", script.name],
-            cwd=self._cwd,
-            env=self._environment,
+            cwd=self.directory,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -177,16 +185,21 @@ class Playground:
         self._background[-1].wait_for(text)
 
     def _check_end(self, fence: Fence, text: str) -> None:
-        output = self._background.pop().end()
+        output = self._end_last()
         assert matches(text, output), f"{fence}: it printed\n{output}"
+
+    def _end_last(self, number: int | None = None) -> str:
+        output = self._background[-1].end(number)
+        self._background.pop().close()
+        return output
 
     def _start(self, fence: Fence, text: str) -> None:
         (step,) = steps_of(text)
-        environment = self._environment
+        environment = self.environment
         if "8000" in fence.text and "8000" not in steps_of(fence.text)[0].command:
             # The default port: nobody asked for it, so it is not in the command.
             environment = {**environment, "ASERVE_PORT": self._ports["8000"]}
-        background = Background(step.command, self._cwd, environment)
+        background = Background(step.command, self.directory, environment)
         self._background.append(background)
         background.wait_for(step.expected)
 
@@ -198,7 +211,7 @@ class Playground:
                 continue
             self._run_steps(fence, steps)
             steps = []
-            output = self._background.pop().end(signal.SIGINT)
+            output = self._end_last(signal.SIGINT)
             assert matches(step.expected or "...\n", output), f"{fence}: ^C printed\n{output}"
         self._run_steps(fence, steps)
 
@@ -211,15 +224,15 @@ class Playground:
             lines += [step.command, f"_status=$?; printf '{_MARK}%d\\n' $_status; (exit $_status)"]
         done = subprocess.run(
             ["bash", "-c", "\n".join([*lines, "true"])],
-            cwd=self._cwd,
-            env=self._environment,
+            cwd=self.directory,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-        self._cwd = Path(self._cwd_file.read_text().rstrip("\n"))
+        self.directory = Path(self._cwd_file.read_text().rstrip("\n"))
         found = re.findall(rf"(.*?){_MARK}(\d+)\n", done.stdout, re.DOTALL)
         assert len(found) == len(steps), f"{fence}: ended early:\n{done.stdout}"
         following = [*(step.command for step in steps[1:]), ""]
@@ -247,6 +260,7 @@ def _environment(commands: Path) -> dict[str, str]:
         "PATH": f"{commands}{os.pathsep}{kept['PATH']}",
         "PYTHONPATH": pythonpath,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "error",
         # What a page shows has no colours, and does not depend on this machine's settings.
         "NO_COLOR": "1",
         "TERM": "xterm",

@@ -12,7 +12,8 @@ A fence says it behind its language, where readers do not see it:
     LANGUAGE not-run: REASON
 
 In an expected output `...` stands for anything in a line, and alone in a line for any number
-of lines. A line `^C` between commands is Ctrl-C for the last background command.
+of lines; points in time and durations stand for others. A line `^C` between commands is Ctrl-C
+for the last background command; what that prints is checked only if something is expected.
 """
 
 from __future__ import annotations
@@ -26,9 +27,18 @@ from typing import Final
 __all__ = ["RUNNABLE", "Fence", "Step", "fences_of", "matches", "pattern_of", "steps_of"]
 
 # Whatever is written in these can be run, so it has to be, or to say why not.
-RUNNABLE: Final = frozenset({"python", "pycon", "console", "bash", "sh", "shell", "toml", "ini"})
+RUNNABLE: Final = frozenset(
+    {"python", "pycon", "console", "bash", "sh", "shell", "toml", "ini", "dockerfile"}
+)
 
 _FENCE: Final = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)$")
+# What differs from run to run: a duration, a point in time, spaces between columns. The patterns
+# look for it in a text that `re.escape` made.
+_VARIES: Final = (
+    (re.compile(r"\d+(?:\\\.\d+)?((?:\\ )?ms|s)\b"), r"[\\d.]+\1"),
+    (re.compile(r"\d{4}(?:\\-\d\d){2}\\ \d\d:\d\d:\d\d"), r"[\\d-]{10} [\\d:]{8}"),
+    (re.compile(r"(?:\\ )+"), " +"),
+)
 _NOT_RUN: Final = "not-run:"
 
 
@@ -117,7 +127,10 @@ def pattern_of(expected: str) -> str:
         if line.strip() == "...":
             parts.append(r"(?:.*\n)*?")
         else:
-            parts.append(r".*?".join(map(re.escape, line.rstrip().split("..."))) + r"[ \t]*\n")
+            text = r".*?".join(map(re.escape, line.rstrip().split("...")))
+            for varying, pattern in _VARIES:
+                text = varying.sub(pattern, text)
+            parts.append(text + r"[ \t]*\n")
     return "".join(parts)
 
 

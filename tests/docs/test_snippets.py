@@ -80,6 +80,10 @@ def test_console_is_split_into_commands_and_their_output() -> None:
         ("a\n...\nz\n", "a\nz\n", True),
         ("a\n", "a\nb\n", False),
         ("(a)\n", "(a)  \n\n", True),
+        ("a  b\n", "a      b\n", True),
+        ("ready in 120 ms\n", "ready in 97 ms\n", True),
+        ("[2026-11-21 09:30:00] 3.2ms\n", "[2031-01-02 00:00:01] 10.0ms\n", True),
+        ("[2026-11-21 09:30:00] 3.2ms\n", "[today] 3.2ms\n", False),
     ],
 )
 def test_dots_stand_for_anything(expected: str, output: str, fits: bool) -> None:

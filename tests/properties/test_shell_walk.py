@@ -1,0 +1,263 @@
+"""Random walks over `Connection`: a client that sends, reads, stops and leaves at any time, and an
+application that reads, yields, fails and ends at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import h11
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ..helpers import chunked, request_bytes
+from .shell import CONFIG, Shell, Worker
+
+YIELDED = (0, 1, 10, 300, 1023, 1024, 1025, 3000)
+SIZES = st.sampled_from(YIELDED)
+PEACE = st.sampled_from([0, 10, 20, 40, 80])
+BODIES = st.sampled_from([b"", b"x", b"x" * 63, b"x" * 64, b"x" * 65, b"x" * 199, b"x" * 700])
+
+
+class ShellWalk(RuleBasedStateMachine):
+    """See the module's docstring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("aserve.error").setLevel(logging.CRITICAL)
+        self.peace = 0
+        self.connect(0)
+
+    def connect(self, peace: int) -> None:
+        self.shell = Shell()
+        self.outbound = bytearray()  # what the client is going to send
+        self.methods: list[str] = []
+        self.eof = False
+        # For so many steps nobody leaves, or most walks would end before they begin.
+        self.peace = peace
+
+    @initialize(peace=PEACE)
+    def begin(self, peace: int) -> None:
+        self.peace = peace
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.shell.transport.lost
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the time of peace is over."""
+        return self.peace <= 0 and not self.lost
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the client makes one more request."""
+        return len(self.methods) < 6 and len(self.outbound) < 200 and not self.lost
+
+    @property
+    def open(self) -> bool:
+        """Whether what the client sends can still arrive."""
+        transport = self.shell.transport
+        return not self.eof and not transport.is_closing() and transport.reading
+
+    @property
+    def waiting(self) -> list[Worker]:
+        return [worker for worker in self.shell.workers if worker.waits]
+
+    # -- the client ------------------------------------------------------------------------
+
+    @precondition(lambda self: self.may_ask)
+    @rule(
+        method=st.sampled_from([b"GET", b"GET", b"HEAD"]),
+        version=st.sampled_from([b"1.1", b"1.1", b"1.0"]),
+        option=st.sampled_from([b"", b"", b"keep-alive", b"close"]),
+    )
+    def compose(self, method: bytes, version: bytes, option: bytes) -> None:
+        target = b"/%d" % len(self.methods)
+        headers = [(b"Connection", option)] if option else []
+        self.outbound += request_bytes(method, target, headers, version=version)
+        self.methods.append(method.decode())
+
+    @precondition(lambda self: self.may_ask)
+    @rule(body=BODIES, chunks=st.booleans(), expect=st.booleans())
+    def compose_body(self, body: bytes, chunks: bool, expect: bool) -> None:
+        target = b"/%d" % len(self.methods)
+        headers = [(b"Expect", b"100-continue")] if expect else []
+        if chunks:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+            body = chunked(body[:50], body[50:]) if len(body) > 50 else chunked(*[body] * bool(body))
+        self.outbound += request_bytes(b"POST", target, headers, body)
+        self.methods.append("POST")
+
+    @precondition(lambda self: self.may_end)
+    @rule(noise=st.sampled_from([b"nonsense\r\n", b"\r\n", b"0\r\n", b"\n"]))
+    def compose_noise(self, noise: bytes) -> None:
+        self.outbound += noise
+
+    @precondition(lambda self: self.open and self.outbound)
+    @rule(size=st.sampled_from([1, 20, 100, 10_000, 10_000]))
+    def send(self, size: int) -> None:
+        data = bytes(self.outbound[:size])
+        del self.outbound[:size]
+        self.shell.connection.data_received(data)
+        self.shell.settle()
+
+    @precondition(lambda self: self.open and self.may_end)
+    @rule()
+    def half_close(self) -> None:
+        self.eof = True
+        if not self.shell.connection.eof_received():
+            self.shell.transport.close()
+        self.shell.settle()
+
+    @precondition(lambda self: self.shell.transport.get_write_buffer_size())
+    @rule(size=st.sampled_from([1, 700, 100_000]))
+    def read(self, size: int) -> None:
+        self.shell.transport.deliver(size)
+        self.shell.settle()
+
+    @precondition(lambda self: self.may_end)
+    @rule()
+    def reset(self) -> None:
+        self.shell.transport.lose(ConnectionResetError())
+        self.shell.settle()
+
+    # -- the application -------------------------------------------------------------------
+
+    @precondition(lambda self: self.shell.queue)
+    @rule()
+    def work(self) -> None:
+        self.shell.work()
+
+    @precondition(lambda self: any(worker.stage == "called" for worker in self.waiting))
+    @rule(command=st.sampled_from(["whole", "stream", "stream", "raise"]), size=SIZES)
+    def respond(self, command: str, size: int) -> None:
+        next(worker for worker in self.waiting if worker.stage == "called").give(command, size)
+
+    @precondition(lambda self: any(worker.stage == "body" for worker in self.waiting))
+    @rule(command=st.sampled_from(["yield", "yield", "yield", "stop", "raise"]), size=SIZES)
+    def go_on(self, command: str, size: int) -> None:
+        next(worker for worker in self.waiting if worker.stage == "body").give(command, size)
+
+    @precondition(lambda self: self.waiting)
+    @rule(size=st.sampled_from([0, 1, 64, -1]))
+    def read_body(self, size: int) -> None:
+        self.waiting[0].give("read", size)
+
+    # -- the loop --------------------------------------------------------------------------
+
+    @precondition(lambda self: self.shell.mailbox)
+    @rule()
+    def post(self) -> None:
+        self.shell.deliver_post()
+
+    @precondition(lambda self: self.shell.transport.is_closing() and not self.lost)
+    @rule()
+    def turn(self) -> None:
+        self.shell.transport.turn()
+        self.shell.settle()
+
+    @precondition(lambda self: any(not timer.cancelled for timer in self.shell.timers))
+    @rule()
+    def fire_timer(self) -> None:
+        self.shell.fire_timer()
+
+    @precondition(lambda self: self.may_end)
+    @rule()
+    def drain(self) -> None:
+        self.shell.server.is_draining = True
+        self.shell.connection.announce_close()
+        self.shell.connection.close_if_idle()
+
+    @precondition(lambda self: self.may_end)
+    @rule()
+    def cut(self) -> None:
+        self.shell.connection.cut()
+        self.shell.settle()
+
+    # -- what holds ------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        self.peace -= 1
+        at_work = [worker for worker in self.shell.workers if not worker.done]
+        # One request at a time; whoever is left over from a connection that ended is on its way.
+        assert len([worker for worker in at_work if not worker.exchange.closed]) <= 1
+        for worker in self.shell.workers:
+            # One item beyond the mark, because it is noticed behind the item.
+            assert worker.exchange._pending <= CONFIG.send_buffer + max(YIELDED)
+
+    @precondition(lambda self: self.lost)
+    @rule(peace=PEACE)
+    def reconnect(self, peace: int) -> None:
+        self.check()
+        self.connect(peace)
+
+    def teardown(self) -> None:
+        try:
+            self.check()
+        finally:
+            logging.getLogger("aserve.error").setLevel(logging.NOTSET)
+
+    def check(self) -> None:
+        self.shell.transport.deliver()
+        self.shell.finish()
+        self.check_lives()
+        self.check_responses(bytes(self.shell.transport.received))
+
+    def check_lives(self) -> None:
+        assert self.shell.connections == 0
+        for worker in self.shell.workers:
+            assert worker.closed == worker.bodies, "close() exactly once"
+        numbers = [int(record.request.path[1:]) for record in self.shell.records if record.request]
+        assert numbers == sorted(set(numbers)), "one record for each request, in order"
+        assert {worker.number for worker in self.shell.workers} <= set(numbers)
+
+    def check_responses(self, data: bytes) -> None:
+        """Complete ones in order, perhaps a refusal, perhaps a part of one more."""
+        workers = {worker.number: worker for worker in self.shell.workers}
+        for number in range(len(self.methods) + 1):
+            if not data:
+                return
+            method = self.methods[number] if number < len(self.methods) else "GET"
+            head, body, ended, data = _read(method, data)
+            if head is None:
+                assert not data
+                return
+            if head.status_code == 200:
+                assert (b"x-number", b"%d" % number) in head.headers
+                assert workers[number].sent.startswith(body)
+            if not ended:
+                assert not data
+            elif head.status_code == 200 and method != "HEAD" and head.http_version == b"1.1":
+                complete = [record.complete for record in self.shell.records][number]
+                assert body == workers[number].sent or not complete
+            if (b"connection", b"close") in head.headers:
+                assert not data
+                return
+        assert not data
+
+
+def _read(method: str, data: bytes) -> tuple[h11.Response | None, bytes, bool, bytes]:
+    """Head, body, whether it has ended, and the bytes behind it."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/", headers=[("host", "test")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    head, body = None, b""
+    while True:
+        event = client.next_event()
+        if isinstance(event, h11.Response):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            return head, body, True, client.trailing_data[0]
+        elif event is h11.NEED_DATA:
+            return head, body, False, b""
+
+
+TestShellWalk = ShellWalk.TestCase
+TestShellWalk.settings = settings(stateful_step_count=100)
