@@ -42,6 +42,7 @@ class H1Connection:
         "_close_announced",
         "_continue_due",
         "_date",
+        "_fast_size",
         "_framing",
         "_left_to_send",
         "_limits",
@@ -60,6 +61,7 @@ class H1Connection:
         self._limits = limits
         self._date = date
         self._scanner = HeadScanner(limits)
+        self._fast_size = self._scanner.always_fits
         self._buffer = bytearray()
         self._reader: BodyReader | None = None
         self._continue_due = False
@@ -100,7 +102,7 @@ class H1Connection:
         if self.receiving is Receiving.HEAD and not self._buffer:
             # The common case: one read brought exactly one head. It saves the buffer's copy.
             size = len(data)
-            if size <= self._scanner.always_fits and data.find(END_OF_HEAD) == size - 4 >= 0:
+            if size <= self._fast_size and data.find(END_OF_HEAD) == size - 4 >= 0:
                 try:
                     request = parse_head(data, self._limits.limit_request_fields)
                 except RemoteProtocolError:
@@ -185,7 +187,8 @@ class H1Connection:
         finally:
             if pieces:
                 self._continue_due = False
-                events.extend(map(Data, pieces))
+                # One event for many small chunks: each one takes a lock further on.
+                events.append(Data(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
         if reader.complete:
             self.receiving = move_receiving(self.receiving, "end of body")
             events.append(END_OF_MESSAGE)

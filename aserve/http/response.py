@@ -73,8 +73,9 @@ def _render(response: Response) -> RenderedHead:
     if b"server" not in names:
         lines.append(SERVER)
     start = b"".join(lines)
+    sent = b"".join((start, *connection))
     # RFC 9110 section 5.5. `aserve.wsgi` names the header; this is for everybody else's.
-    if b"\0" in start or not start.count(b"\n") == start.count(b"\r") == len(lines):
+    if b"\0" in sent or not sent.count(b"\n") == sent.count(b"\r") == len(lines):
         raise LocalProtocolError("CR, LF or NUL in the status or the headers of the response")
     return RenderedHead(
         start=start,

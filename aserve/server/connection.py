@@ -128,6 +128,7 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.close()
             self._record(exchange, complete=self._h1.all_sent)
+        self._sender.abandon()
         self._server.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -155,6 +156,8 @@ class Connection(asyncio.Protocol):
         # next step, however long it would go on by itself (B59).
         if self._h1.sending is Sending.BODY and not (self._h1.all_sent and self._h1.buffered):
             exchange.close()
+            if not self._h1.all_sent:
+                self._transport.abort()  # nobody will read what still waits to be written
             return False
         return self._transport.can_write_eof()
 

@@ -257,6 +257,8 @@ class Exchange:
         """
         if self.closed:
             raise ClientDisconnected("the client left before it got the whole response")
+        if not data:
+            return
         self._queued += len(data)
         self._put(data)
         if self._pending > self.connection.high_water:

@@ -88,6 +88,12 @@ class Sender:
         turn.granted.set()
         return True
 
+    def abandon(self) -> None:
+        """The connection is gone: a worker that waits for the socket gets none."""
+        turn, self._file_turn = self._file_turn, None
+        if turn is not None:
+            turn.granted.set()
+
     def cut_file(self) -> None:
         """Shut the connection down under a worker that may be sending a file over it."""
         with contextlib.suppress(OSError):

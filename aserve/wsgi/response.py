@@ -42,7 +42,7 @@ class Sink(Protocol):
         ...
 
     def data(self, data: bytes) -> None:
-        """A piece of the body, not empty. May block; raises `ClientDisconnected`."""
+        """A piece of the body. May block; raises `ClientDisconnected`, also for an empty one."""
         ...
 
     def file(self, descriptor: int, offset: int, size: int) -> int | None:
@@ -194,6 +194,8 @@ class ResponseWriter:
         if type(data) is not bytes:
             data = _as_bytes(data)
         if not data:
+            if self.started:
+                self._sink.data(data)  # a step is a step: the client may have left
             return
         if not self.started:
             self._start()

@@ -59,14 +59,17 @@ def test_content_length_where_it_may_be(status: int, kept: bool) -> None:
 
 
 @pytest.mark.parametrize("char", [b"\r", b"\n", b"\r\n", b"\0"])
-@pytest.mark.parametrize("place", ["reason", "name", "value"])
+@pytest.mark.parametrize("place", ["reason", "name", "value", "connection"])
 def test_injection(char: bytes, place: str) -> None:
     """RFC 9110 section 5.5: whoever made the response."""
     bad = b"a" + char + b"b"
     head = Response(
         200,
         bad if place == "reason" else b"OK",
-        ((bad if place == "name" else b"X", bad if place == "value" else b"1"),),
+        (
+            (bad if place == "name" else b"X", bad if place == "value" else b"1"),
+            (b"Connection", bad if place == "connection" else b"x"),
+        ),
         None,
     )
     with pytest.raises(LocalProtocolError, match="CR, LF or NUL"):

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import django.conf
 import pytest
 
 PLAIN = "def app(environ, start_response):\n    return []\n"
@@ -22,6 +23,8 @@ def restored_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     path, modules = list(sys.path), dict(sys.modules)
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    # Other tests of this process may have configured Django.
+    monkeypatch.setattr(django.conf, "settings", django.conf.LazySettings())
     yield
     sys.path[:] = path
     for name in set(sys.modules) - set(modules):

@@ -153,6 +153,14 @@ def test_close_when_the_client_left() -> None:
     assert (body.taken, body.closed) == (2, 1)
 
 
+def test_close_at_an_empty_item_when_the_client_left() -> None:
+    """B59: an empty item is a step, too."""
+    body = Body(b"a", b"", b"c")
+    with pytest.raises(ClientDisconnected):
+        run(answering(body), Sink(leaves_at=2))
+    assert (body.taken, body.closed) == (2, 1)
+
+
 def test_close_without_start_response() -> None:
     body = Body(b"a")
     with pytest.raises(WSGIError):
