@@ -9,17 +9,16 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import h11
 
 from aserve import Server, open_server
 from aserve.api import Hooks
 from aserve.config import Limits
-from aserve.errors import RemoteProtocolError
-from aserve.events import Data, EndOfMessage, Event, ExchangeRecord, Request, Response
+from aserve.events import Data, EndOfMessage, Event, ExchangeRecord, Response
 from aserve.http import H1Connection
 from aserve.types import WSGIApp
 
@@ -27,6 +26,7 @@ __all__ = [
     "DATE",
     "PATIENCE",
     "ConnPair",
+    "Headers",
     "MemoryTransport",
     "ServerInThread",
     "chunked",
@@ -42,7 +42,7 @@ DATE: Final = b"Date: Sat, 21 Nov 2026 08:00:00 GMT\r\n"
 # Seconds. Nothing waits this long unless it is broken; then the test fails with a traceback.
 PATIENCE: Final = 20.0
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
 def request_bytes(
@@ -134,60 +134,6 @@ class ConnPair:
                 return events
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """Everything that came out of a stream of requests."""
-
-    messages: tuple[tuple[Request, bytes, bool], ...]
-    """Head, body so far, and whether the body is complete; for each request."""
-    failure: RemoteProtocolError | None
-    cut: bool
-    closed: bool
-    """A request asked for the end of the connection."""
-
-
-def parse_all(pieces: Iterable[bytes], limits: Limits) -> Parsed:
-    """Feed `pieces`, answer each request as soon as it is complete, and finish with the end."""
-    connection = H1Connection(limits, lambda: DATE)
-    events: list[Event] = []
-
-    def take(new: list[Event]) -> bool:
-        """Whether the connection goes on."""
-        while new:
-            events.extend(new)
-            if type(new[-1]) is not EndOfMessage:
-                break
-            connection.send_whole(response(204), b"")
-            if not connection.keep_alive:
-                return False
-            new = connection.next_cycle()
-        return True
-
-    goes_on = True
-    for piece in pieces:
-        if goes_on:
-            goes_on = take(connection.receive_data(piece))
-    cut = goes_on and connection.receive_eof()
-    return Parsed(_messages(events), connection.failure, cut, not goes_on)
-
-
-def _messages(events: list[Event]) -> tuple[tuple[Request, bytes, bool], ...]:
-    found: list[tuple[Request, bytes, bool]] = []
-    for event in events:
-        if isinstance(event, Request):
-            found.append((event, b"", False))
-            continue
-        request, body, done = found.pop()
-        assert not done
-        assert not isinstance(event, Response)
-        found.append(
-            (request, body + event.data, False)
-            if isinstance(event, Data)
-            else (request, body, True)
-        )
-    return tuple(found)
-
-
 class MemoryTransport(asyncio.Transport):
     """The server's side of a TCP connection, without a kernel.
 
@@ -217,9 +163,7 @@ class MemoryTransport(asyncio.Transport):
         assert not self.eof_written, "bytes behind the end of file"
         assert not self._closing, "bytes behind the end of the connection"
         self._waiting += data
-        if len(self._waiting) > self._high and not self._paused:
-            self._paused = True
-            self.protocol.pause_writing()
+        self._maybe_pause()
 
     def write_eof(self) -> None:
         self.eof_written = True
@@ -246,6 +190,12 @@ class MemoryTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = 65_536 if high is None else high
         self._low = self._high // 4 if low is None else low
+        self._maybe_pause()
+
+    def _maybe_pause(self) -> None:
+        if len(self._waiting) > self._high and not self._paused:
+            self._paused = True
+            self.protocol.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         return len(self._waiting)
@@ -363,7 +313,6 @@ class Raw:
 
     data: bytes = b""
     reset: bool = False
-    statuses: list[int] = field(default_factory=list)
 
 
 def connect(port: int) -> socket.socket:

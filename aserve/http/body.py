@@ -62,6 +62,13 @@ class LengthReader:
         """Bytes still to come."""
         return self._remaining
 
+    def take(self, size: int) -> bool:
+        """Count `size` bytes that were read without this object; False when they are too many."""
+        if size > self._remaining:
+            return False
+        self._remaining -= size
+        return True
+
     def read(self, buffer: bytearray, pieces: list[bytes]) -> None:
         """See `BodyReader.read`; never raises."""
         size = min(len(buffer), self._remaining)

@@ -110,6 +110,15 @@ class H1Connection:
                 else:
                     self._begin(request)
                     return [request] if request.has_body else [request, END_OF_MESSAGE]
+        elif self.receiving is Receiving.BODY and not self._buffer:
+            reader = self._reader
+            if isinstance(reader, LengthReader) and reader.take(len(data)):
+                # The other common case: nothing but body. It saves two copies of it.
+                self._continue_due = False
+                if not reader.complete:
+                    return [Data(data)]
+                self.receiving = move_receiving(self.receiving, "end of body")
+                return [Data(data), END_OF_MESSAGE]
         elif self.receiving in (Receiving.FAILED, Receiving.CLOSED):
             return []
         self._buffer += data

@@ -96,11 +96,22 @@ def choose_framing(request: Request | None, response: Response) -> Framing:
     return Framing.CLOSE
 
 
-def simple_response(status_code: int, reason: str, text: str) -> tuple[Response, bytes]:
+# The statuses of the server's own answers.
+_REASONS: Final = {
+    400: b"Bad Request",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    505: b"HTTP Version Not Supported",
+}
+
+
+def simple_response(status_code: int, text: str) -> tuple[Response, bytes]:
     """A short answer of the server's own, in plain text."""
     body = text.encode() + b"\n"
     headers = (
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"%d" % len(body)),
     )
-    return Response(status_code, reason.encode("ascii"), headers, len(body)), body
+    return Response(status_code, _REASONS[status_code], headers, len(body)), body

@@ -50,14 +50,6 @@ LINGER_SECONDS: Final = 5.0
 # Pipelined bytes to hold; then the client waits in the kernel. Room for many small requests.
 _PIPELINE_SIZE: Final = 65_536
 
-_REASONS: Final = {
-    400: "Bad Request",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    505: "HTTP Version Not Supported",
-}
-
 
 class Connection(asyncio.Protocol):
     """One client.
@@ -225,6 +217,8 @@ class Connection(asyncio.Protocol):
 
     def send_continue(self) -> None:
         """The application wants the body now (RFC 9110 section 10.1.1, B55)."""
+        if self._h1.eof or self._transport.is_closing():
+            return
         data = self._h1.send_continue()
         if data:
             self._transport.write(data)
@@ -240,7 +234,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         if self._h1.sending in (Sending.IDLE, Sending.PENDING):
             status = failure.status_hint
-            response, body = simple_response(status, _REASONS[status], f"{failure}.")
+            response, body = simple_response(status, f"{failure}.")
             self._transport.write(self._h1.send_whole(response, body))
             _log.info("Refused a request from %s with %d: %s", self.client, status, failure)
             now = time()
@@ -263,7 +257,7 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Send what the worker has made. Posted by the worker, at most one at a time."""
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or self._transport.is_closing():
             return
         outcome = self._sender.flush(exchange)
         if outcome is Outcome.ENDED:
@@ -284,10 +278,15 @@ class Connection(asyncio.Protocol):
         elif h1.receiving is Receiving.COMPLETE:
             self._next_cycle()
         else:
+            # Throw away what the application left of the body, bounded in size and time (B54).
             self._drained = 0
+            self._linger_timer = self._server.loop.call_later(LINGER_SECONDS, self._linger)
             self._transport.resume_reading()
 
     def _next_cycle(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
         if self._server.is_draining and not self._h1.buffered:
             self._transport.close()
             return
@@ -324,6 +323,9 @@ class Connection(asyncio.Protocol):
         self._lingering = True
         self._exchange = None
         if self._transport.is_closing():
+            return
+        if self._h1.eof:  # nothing more can come
+            self._transport.close()
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()

@@ -213,10 +213,10 @@ class Exchange:
 
     def _fail(self, error: BaseException, writer: ResponseWriter) -> None:
         """The application raised, or broke PEP 3333: log it, answer 500 or cut."""
-        answer = (500, "Internal Server Error", "The application failed; its log says why.")
+        answer = (500, "The application failed; its log says why.")
         if isinstance(error, RemoteProtocolError):
             # It let out what reading the body raised: the client's fault, not its own.
-            answer = (error.status_hint, "Bad Request", f"{error}.")
+            answer = (error.status_hint, f"{error}.")
             _log.info("%s: the client broke the request's body: %s", self, error)
         elif isinstance(error, WSGIError):
             _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
@@ -276,8 +276,9 @@ class Exchange:
         self._put(turn)
         if not self.closed:  # else `close` may have missed the turn; it is never granted
             turn.granted.wait()
-        if self.closed or turn.descriptor < 0:
+        if turn.descriptor < 0:
             raise ClientDisconnected("the client left before it got the file")
+        # `send` closes the descriptor, also when the connection was cut since it was granted.
         sent = sendfile.send(turn.descriptor, descriptor, offset, size, lambda: self.closed)
         self._put(sent)
         return sent

@@ -60,7 +60,7 @@ class Sender:
         exchange.begin_flush()
         out: list[bytes] = []
         size = 0
-        while not self.paused and (item := exchange.next_item()) is not None:
+        while not (self.paused or exchange.ended) and (item := exchange.next_item()) is not None:
             try:
                 data = self._serialize(exchange, item)
             except LocalProtocolError as error:

@@ -7,7 +7,6 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -179,8 +178,9 @@ class Server:
             grace: Seconds that running requests may take; None for the configured one. At
                 its end they are named in the log and cut.
         """
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the server
-            self.loop.call_soon_threadsafe(self._begin_drain, grace)
+        # By the mailbox, which keeps the order of a thread: an app that calls this and then
+        # answers gets its answer out as the last one.
+        self.mailbox.post(lambda: self._begin_drain(grace))
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed; does not make it close."""
@@ -276,6 +276,9 @@ class Server:
             self._closed.set()
         elif self._state is ServerState.SERVING:
             self._move("shutdown")
+            # Here and not in the task: an answer that is made behind `shutdown` says `close`.
+            for connection in self._connections:
+                connection.announce_close()
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
             self.loop.call_later(grace, self._cut_now)
@@ -294,8 +297,6 @@ class Server:
     async def _drain(self, grace: float) -> None:
         cut_timer = self.loop.call_later(grace, self._cut_now)
         try:
-            for connection in self._connections:
-                connection.announce_close()
             await self._empty_backlog(grace)
             for connection in list(self._connections):
                 connection.close_if_idle()

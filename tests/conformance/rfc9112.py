@@ -182,7 +182,7 @@ def _codings() -> Iterator[Row]:
 def _chunks() -> Iterator[Row]:
     for what, body in {
         "chunks": chunked(b"he", b"llo"),
-        "extensions": b"2;a\r\nhe\r\n3 ;a=b;c=\"d\"\r\nllo\r\n0;e\r\n\r\n",
+        "extensions": b'2;a\r\nhe\r\n3 ;a=b;c="d"\r\nllo\r\n0;e\r\n\r\n',
         "leading zeros and upper case": b"00005\r\nhello\r\n0000\r\n\r\n",
         "trailers": chunked(b"hello", trailers=b"Content-Length: 3\r\nHost: evil\r\n"),
     }.items():
@@ -267,10 +267,10 @@ def _responses() -> Iterator[Row]:
         yield Row("6.3", f"{status}", sent, (status,), (f"GET /status/{status} ",), True)
     for kind in ("name", "value", "status"):
         for char in ("cr", "lf", "nul"):
-            path = f"/inject/{kind}/{char}"
+            where = f"/inject/{kind}/{char}"
             yield Row(
-                "9110 5.5", f"{char} in a header's {kind}", request_bytes(target=path.encode()),
-                (500,), (f"GET {path} ",), True, lacks=(b"injected", b"x-before"),
+                "9110 5.5", f"{char} in a header's {kind}", request_bytes(target=where.encode()),
+                (500,), (f"GET {where} ",), True, lacks=(b"injected", b"x-before"),
             )  # fmt: skip
 
 

@@ -6,14 +6,10 @@ import contextlib
 import re
 import socket
 import ssl
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import h11
 import pytest
-
-from aserve.errors import ClientDisconnected
-from aserve.types import Environ, StartResponse
 
 from ..helpers import (
     PATIENCE,
@@ -26,71 +22,11 @@ from ..helpers import (
     request_bytes,
 )
 from .rfc9112 import CHUNKED, CLOSE, ROWS, SMUGGLED, Row
+from .rfc9112_probe import Probe, responses
 
 NEXT = request_bytes(target=b"/next", headers=[(b"Connection", b"close")])
 DRAINED = 256 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-CHARS = {"cr": "\r", "lf": "\n", "nul": "\0"}
-
-
-class Probe:
-    """An application that remembers what it saw and answers as the path asks."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self.left = threading.Event()
-        self.close_count = 0
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path: str = environ["PATH_INFO"]
-        name, *rest = path.strip("/*").split("/")
-        body = b""
-        if name not in ("unread", "cut"):
-            try:
-                body = environ["wsgi.input"].read()
-            except ClientDisconnected:
-                self.left.set()
-                raise
-        self.seen.append(f"{environ['REQUEST_METHOD']} {path} {body[:100].decode('latin-1')}")
-        answer = getattr(self, f"answer_{name}", self.answer_)
-        result: Iterable[bytes] = answer(environ, start_response, *rest)
-        return result
-
-    def answer_(self, environ: Environ, start: StartResponse, *_: str) -> Iterable[bytes]:
-        start("200 OK", [("Content-Type", "text/plain")])
-        return [environ.get("HTTP_HOST", "").encode("latin-1")]
-
-    def answer_stream(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
-        start("200 OK", [])
-        yield from (b"one", b"two", b"three")
-
-    def answer_status(self, environ: Environ, start: StartResponse, code: str) -> Iterable[bytes]:
-        start(f"{code} Some Reason", [])
-        yield b"leak"
-
-    def answer_close(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
-        start("200 OK", [("Connection", "close")])
-        return [b"bye"]
-
-    def answer_inject(
-        self, environ: Environ, start: StartResponse, kind: str, char: str
-    ) -> Iterable[bytes]:
-        bad = f"a{CHARS[char]}Injected: b"
-        name, value = (bad, "1") if kind == "name" else ("X", bad)
-        status = f"200 {bad}" if kind == "status" else "200 OK"
-        start(status, [("X-Before", "1"), ("X", "1") if kind == "status" else (name, value)])
-        return [b"injected"]
-
-    def answer_cut(self, environ: Environ, start: StartResponse, how: str) -> Iterable[bytes]:
-        start("200 OK", [("Content-Length", "99")] if how == "length" else [])
-        return self._cut()
-
-    def _cut(self) -> Iterator[bytes]:
-        try:
-            yield b"partial"
-            raise RuntimeError("the app breaks midway")
-        finally:
-            self.close_count += 1
 
 
 @pytest.fixture(scope="module")
@@ -114,28 +50,6 @@ def nothing_seen(probe: Probe) -> None:
 @pytest.fixture
 def port(server: ServerInThread) -> int:
     return server.port
-
-
-def responses(data: bytes, heads: tuple[int, ...] = ()) -> list[tuple[h11.Response, bytes]]:
-    """The responses in `data`, which h11 has to accept to the last byte."""
-    found: list[tuple[h11.Response, bytes]] = []
-    while data:
-        method = "HEAD" if len(found) in heads else "GET"
-        client = h11.Connection(h11.CLIENT)
-        client.send(h11.Request(method=method, target="/", headers=[("host", "test")]))
-        client.send(h11.EndOfMessage())
-        client.receive_data(data)
-        client.receive_data(b"")
-        head, body = None, b""
-        while not isinstance(event := client.next_event(), h11.EndOfMessage):
-            if isinstance(event, h11.Response):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += bytes(event.data)
-        assert head is not None
-        found.append((head, body))
-        data = client.trailing_data[0]
-    return found
 
 
 def statuses(raw: Raw) -> list[int]:
@@ -319,9 +233,7 @@ def test_half_closed_client_gets_all_of_its_answers(port: int, probe: Probe) -> 
     assert probe.seen == ["POST / 0", "POST / 1", "POST / 2"]
 
 
-def test_half_closed_client_with_half_a_request_behind_a_whole_one(
-    port: int, probe: Probe
-) -> None:
+def test_half_closed_client_with_half_a_request_behind_a_whole_one(port: int, probe: Probe) -> None:
     assert statuses(raw_exchange(port, request_bytes() + b"GET /half HTTP/1.1\r\n")) == [200]
     assert probe.seen == ["GET / "]
 

@@ -212,6 +212,16 @@ def test_shorter_than_the_length(pair: ConnPair) -> None:
     assert server.sending is Sending.BODY
 
 
+def test_all_sent_before_the_end(pair: ConnPair) -> None:
+    """RFC 9112 section 6.2: by its length the client knows the end before the application does."""
+    server = asked(pair).server
+    found = [server.all_sent]
+    for event in (response(200, length(2)), Data(b"12"), END_OF_MESSAGE):
+        server.send(event)
+        found.append(server.all_sent)
+    assert found == [False, False, True, False]
+
+
 def test_sent_elsewhere_counts(pair: ConnPair) -> None:
     server = asked(pair).server
     server.send(response(200, length(5)))

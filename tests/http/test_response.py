@@ -103,11 +103,11 @@ def test_framing(
 def test_framing_without_a_request() -> None:
     """The answer to something that is no request; nobody knows what its sender understands."""
     assert choose_framing(None, response(400)) is Framing.CLOSE
-    assert choose_framing(None, simple_response(400, "Bad Request", "no")[0]) is Framing.LENGTH
+    assert choose_framing(None, simple_response(400, "no")[0]) is Framing.LENGTH
 
 
 def test_simple_response() -> None:
-    head, body = simple_response(404, "Not Found", "nothing here")
-    assert (head.status_code, head.reason, body) == (404, b"Not Found", b"nothing here\n")
-    assert dict(head.headers)[b"Content-Length"] == b"13"
-    assert head.content_length == 13
+    head, body = simple_response(414, "too long")
+    assert (head.status_code, head.reason, body) == (414, b"URI Too Long", b"too long\n")
+    assert dict(head.headers)[b"Content-Length"] == b"9"
+    assert head.content_length == 9

@@ -248,9 +248,13 @@ class _Timer:
 
 
 class Shell:
-    """A real `Connection`, its transport, and what a server would do for it."""
+    """A real `Connection`, its transport, and what a server would do for it.
 
-    def __init__(self) -> None:
+    Args:
+        files: Whether the application may send files past the transport.
+    """
+
+    def __init__(self, *, files: bool = False) -> None:
         self.mailbox: deque[Callable[[], object]] = deque()
         self.queue: deque[Exchange] = deque()
         self.workers: list[Worker] = []
@@ -274,7 +278,7 @@ class Shell:
         # A real socket, but closed: what the shell does to it fails as on a connection that ended.
         # With TLS in between, files are not sent past the transport.
         with socket.socket() as sock:
-            extra = {"sslcontext": True, "socket": sock}
+            extra = {"sslcontext": None if files else True, "socket": sock}
         self.transport = MemoryTransport(self.connection, extra)
         self.connection.connection_made(self.transport)
 

@@ -67,7 +67,7 @@ def compare(data: bytes) -> bool:
 
 @given(requests())
 def test_good_requests(data: bytes) -> None:
-    """We take them all; h11 takes no spaces in front of a chunk extension, and no UTF-8 in targets."""
+    """h11 takes no spaces in front of a chunk extension, and no UTF-8 in targets."""
     assert by_us(data) is not None
     assert compare(data) or b" ;" in data or b"\xc3" in data
 

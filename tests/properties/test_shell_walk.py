@@ -7,15 +7,16 @@ from __future__ import annotations
 import logging
 
 import h11
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ..helpers import chunked, request_bytes
+from ..helpers import Headers, chunked, request_bytes
 from .shell import CONFIG, Shell, Worker
 
 YIELDED = (0, 1, 10, 300, 1023, 1024, 1025, 3000)
 SIZES = st.sampled_from(YIELDED)
+EXPECT = [(b"Expect", b"100-continue")]
 PEACE = st.sampled_from([0, 10, 20, 40, 80])
 BODIES = st.sampled_from([b"", b"x", b"x" * 63, b"x" * 64, b"x" * 65, b"x" * 199, b"x" * 700])
 
@@ -70,34 +71,40 @@ class ShellWalk(RuleBasedStateMachine):
 
     @precondition(lambda self: self.may_ask)
     @rule(
-        method=st.sampled_from([b"GET", b"GET", b"HEAD"]),
+        method=st.sampled_from([b"GET", b"HEAD"]),
         version=st.sampled_from([b"1.1", b"1.1", b"1.0"]),
         option=st.sampled_from([b"", b"", b"keep-alive", b"close"]),
     )
-    def compose(self, method: bytes, version: bytes, option: bytes) -> None:
-        target = b"/%d" % len(self.methods)
+    def ask(self, method: bytes, version: bytes, option: bytes) -> None:
         headers = [(b"Connection", option)] if option else []
-        self.outbound += request_bytes(method, target, headers, version=version)
-        self.methods.append(method.decode())
+        self._compose(method, headers, b"", version)
 
     @precondition(lambda self: self.may_ask)
-    @rule(body=BODIES, chunks=st.booleans(), expect=st.booleans())
-    def compose_body(self, body: bytes, chunks: bool, expect: bool) -> None:
-        target = b"/%d" % len(self.methods)
-        headers = [(b"Expect", b"100-continue")] if expect else []
-        if chunks:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-            body = chunked(body[:50], body[50:]) if len(body) > 50 else chunked(*[body] * bool(body))
-        self.outbound += request_bytes(b"POST", target, headers, body)
-        self.methods.append("POST")
+    @rule(body=BODIES, expect=st.booleans())
+    def ask_with_a_body(self, body: bytes, expect: bool) -> None:
+        self._compose(b"POST", EXPECT if expect else [], body)
 
-    @precondition(lambda self: self.may_end)
+    @precondition(lambda self: self.may_ask)
+    @rule(body=BODIES, expect=st.booleans(), broken=st.sampled_from([False, False, True]))
+    def ask_with_chunks(self, body: bytes, expect: bool, broken: bool) -> None:
+        headers = [*(EXPECT if expect else []), (b"Transfer-Encoding", b"chunked")]
+        body = chunked(*(piece for piece in (body[:50], body[50:]) if piece))
+        self._compose(b"POST", headers, body[:-3] + b"x" if broken else body)
+
+    def _compose(
+        self, method: bytes, headers: Headers, body: bytes, version: bytes = b"1.1"
+    ) -> None:
+        target = b"/%d" % len(self.methods)
+        self.outbound += request_bytes(method, target, headers, body, version=version)
+        self.methods.append(method.decode())
+
+    @precondition(lambda self: self.may_ask and self.may_end)
     @rule(noise=st.sampled_from([b"nonsense\r\n", b"\r\n", b"0\r\n", b"\n"]))
     def compose_noise(self, noise: bytes) -> None:
         self.outbound += noise
 
     @precondition(lambda self: self.open and self.outbound)
-    @rule(size=st.sampled_from([1, 20, 100, 10_000, 10_000]))
+    @rule(size=st.sampled_from([1, 100, 10_000, 10_000]))
     def send(self, size: int) -> None:
         data = bytes(self.outbound[:size])
         del self.outbound[:size]
@@ -131,6 +138,16 @@ class ShellWalk(RuleBasedStateMachine):
     def work(self) -> None:
         self.shell.work()
 
+    @precondition(lambda self: self.shell.queue and not self.waiting)
+    @rule(size=SIZES)
+    def serve(self, size: int) -> None:
+        """The usual way, in one step, so that walks come further."""
+        self.shell.work()
+        for worker in self.waiting:
+            worker.give("whole", size)
+        while self.shell.mailbox:
+            self.shell.deliver_post()
+
     @precondition(lambda self: any(worker.stage == "called" for worker in self.waiting))
     @rule(command=st.sampled_from(["whole", "stream", "stream", "raise"]), size=SIZES)
     def respond(self, command: str, size: int) -> None:
@@ -153,7 +170,7 @@ class ShellWalk(RuleBasedStateMachine):
     def post(self) -> None:
         self.shell.deliver_post()
 
-    @precondition(lambda self: self.shell.transport.is_closing() and not self.lost)
+    @precondition(lambda self: not self.lost)
     @rule()
     def turn(self) -> None:
         self.shell.transport.turn()
@@ -164,14 +181,14 @@ class ShellWalk(RuleBasedStateMachine):
     def fire_timer(self) -> None:
         self.shell.fire_timer()
 
-    @precondition(lambda self: self.may_end)
+    @precondition(lambda self: self.may_end and not self.shell.server.is_draining)
     @rule()
     def drain(self) -> None:
         self.shell.server.is_draining = True
         self.shell.connection.announce_close()
         self.shell.connection.close_if_idle()
 
-    @precondition(lambda self: self.may_end)
+    @precondition(lambda self: self.may_end and not self.shell.transport.is_closing())
     @rule()
     def cut(self) -> None:
         self.shell.connection.cut()
@@ -216,28 +233,24 @@ class ShellWalk(RuleBasedStateMachine):
         assert {worker.number for worker in self.shell.workers} <= set(numbers)
 
     def check_responses(self, data: bytes) -> None:
-        """Complete ones in order, perhaps a refusal, perhaps a part of one more."""
+        """Complete ones in order, the last one perhaps a refusal or only a part."""
         workers = {worker.number: worker for worker in self.shell.workers}
-        for number in range(len(self.methods) + 1):
+        for number, record in enumerate(self.shell.records):
             if not data:
                 return
-            method = self.methods[number] if number < len(self.methods) else "GET"
+            # What could not be read is not a HEAD, whatever its sender meant.
+            method = record.request.method if record.request is not None else "GET"
             head, body, ended, data = _read(method, data)
             if head is None:
-                assert not data
-                return
+                break
             if head.status_code == 200:
                 assert (b"x-number", b"%d" % number) in head.headers
                 assert workers[number].sent.startswith(body)
-            if not ended:
-                assert not data
-            elif head.status_code == 200 and method != "HEAD" and head.http_version == b"1.1":
-                complete = [record.complete for record in self.shell.records][number]
-                assert body == workers[number].sent or not complete
-            if (b"connection", b"close") in head.headers:
-                assert not data
-                return
-        assert not data
+                if ended and record.complete and method != "HEAD":
+                    assert body == workers[number].sent
+            if not ended or (b"connection", b"close") in head.headers:
+                break
+        assert not data, "bytes behind the last response"
 
 
 def _read(method: str, data: bytes) -> tuple[h11.Response | None, bytes, bool, bytes]:
@@ -260,4 +273,5 @@ def _read(method: str, data: bytes) -> tuple[h11.Response | None, bytes, bool, b
 
 
 TestShellWalk = ShellWalk.TestCase
-TestShellWalk.settings = settings(stateful_step_count=100)
+# Without shrinking: threads make it slow, and a walk of a hundred steps can be read as it is.
+TestShellWalk.settings = settings(stateful_step_count=100, phases=[Phase.generate])

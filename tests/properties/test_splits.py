@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aserve.config import Limits
 from aserve.events import Request
 
-from ..helpers import Parsed, parse_all
+from .parsing import Parsed, parse_all
 from .strategies import mutated, pipelines, splits
 
 # Small enough for the mutations to run into each one of them.

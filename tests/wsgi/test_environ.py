@@ -43,15 +43,15 @@ def environ_of(*args: Any, **kwargs: Any) -> dict[str, Any]:
 
 def test_request_line() -> None:
     """B28, B29, B46."""
-    environ = environ_of(b"/caf%C3%A9/%2F?q=%20x&y", method="PURGE", http_version="1.0")
+    environ = environ_of(b"/%C3%A9/%2F?q=%20x&y", method="PURGE", http_version="1.0")
     assert environ == {
         **TEMPLATE,
         "REQUEST_METHOD": "PURGE",
         "SCRIPT_NAME": "",
-        "PATH_INFO": "/café//".encode().decode("latin-1"),
+        "PATH_INFO": "/é//".encode().decode("latin-1"),
         "QUERY_STRING": "q=%20x&y",
-        "REQUEST_URI": "/caf%C3%A9/%2F?q=%20x&y",
-        "RAW_URI": "/caf%C3%A9/%2F?q=%20x&y",
+        "REQUEST_URI": "/%C3%A9/%2F?q=%20x&y",
+        "RAW_URI": "/%C3%A9/%2F?q=%20x&y",
         "SERVER_PROTOCOL": "HTTP/1.0",
         "wsgi.input": environ["wsgi.input"],
     }
@@ -91,7 +91,7 @@ def test_absolute_target() -> None:
     [
         ([(b"accept", b"a"), (b"accept", b"b  c")], {"HTTP_ACCEPT": "a,b  c"}),
         ([(b"cookie", b"a=1"), (b"cookie", b"b=2")], {"HTTP_COOKIE": "a=1; b=2"}),
-        ([(b"x-name", b"caf\xc3\xa9")], {"HTTP_X_NAME": "caf\xc3\xa9"}),
+        ([(b"x-name", b"\xc3\xa9")], {"HTTP_X_NAME": "\xc3\xa9"}),
         ([(b"content-type", b"text/plain")], {"CONTENT_TYPE": "text/plain"}),
         ([(b"content-length", b"0")], {"CONTENT_LENGTH": "0"}),
         ([(b"x_real", b"forged"), (b"x-real", b"true")], {"HTTP_X_REAL": "true"}),

@@ -1,0 +1,88 @@
+"""Ends of connections that the random walks came upon, each as a walk of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from aserve.types import Environ, StartResponse
+from aserve.wsgi.file_wrapper import FileWrapper
+
+from ..helpers import PATIENCE, request_bytes
+from .shell import Shell
+
+EXPECT = [(b"Expect", b"100-continue"), (b"Content-Length", b"5")]
+
+
+def one_file(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [])
+    return FileWrapper(Path(__file__).open("rb"))
+
+
+@pytest.fixture
+def shell() -> Iterable[Shell]:
+    shell = Shell()
+    yield shell
+    shell.finish()
+
+
+@pytest.mark.parametrize("end", ["lost", "cut", "half closed"])
+def test_worker_that_waits_for_the_socket_is_let_go(end: str) -> None:
+    """A client that does not read, and then leaves, must not keep a thread for ever."""
+    posts: SimpleQueue[Any] = SimpleQueue()
+    shell = Shell(files=True)
+    shell.connection.app = one_file
+    shell.connection.post = posts.put
+    shell.connection.data_received(request_bytes())
+    worker = threading.Thread(target=shell.queue.popleft().run, daemon=True)
+    worker.start()
+    posts.get(timeout=PATIENCE)()  # the head is on its way; the worker waits until it is gone
+    assert shell.transport.get_write_buffer_size()
+    if end == "cut":
+        shell.connection.cut()
+    elif end == "half closed" and not shell.connection.eof_received():
+        shell.transport.close()
+    shell.transport.lose()
+    worker.join(PATIENCE)
+    assert not worker.is_alive()
+
+
+def test_response_that_comes_after_the_cut_was_not_sent(shell: Shell) -> None:
+    """Neither to the transport, nor according to the log."""
+    shell.connection.data_received(request_bytes(target=b"/0"))
+    shell.work()
+    shell.connection.cut()
+    shell.workers[0].give("whole", 10)
+    shell.deliver_post()
+    shell.transport.turn()
+    (record,) = shell.records
+    assert not record.complete
+    assert record.status_code == 0
+
+
+def test_no_continue_for_a_client_that_has_left(shell: Shell) -> None:
+    """RFC 9110 section 10.1.1: the application asks for the body just when the client leaves."""
+    shell.connection.data_received(request_bytes(b"PUT", b"/0", EXPECT))
+    shell.work()
+    shell.workers[0].give("read", 1)
+    shell.transport.lose()
+    shell.settle()
+    shell.deliver_post()
+    assert shell.transport.received == b""
+
+
+def test_nobody_lingers_for_a_client_that_has_finished(shell: Shell) -> None:
+    """RFC 9112 section 9.6: what comes behind the last answer is awaited only while it can come."""
+    shell.connection.data_received(request_bytes(target=b"/0") + b"nonsense\r\n")
+    assert shell.connection.eof_received()
+    shell.work()
+    shell.workers[0].give("whole", 10)
+    shell.deliver_post()
+    assert shell.transport.is_closing()
+    shell.transport.deliver()
+    assert b"HTTP/1.1 400 " in shell.transport.received
