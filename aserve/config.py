@@ -5,15 +5,14 @@ help text and the checks. Everything else derives from them: command-line flags
 (`aserve.cli`), `[tool.aserve]` in pyproject.toml, `ASERVE_*` variables, keyword arguments of
 `serve`, `open_server` and `run`, `aserve config`, and the options table of the documentation.
 
-Precedence: flag > environment > file > default. `resolve` merges the three sources and tells
-where each value came from. A value that cannot be used raises `ConfigError`, which names the
-option as its user wrote it, the value, and the fix.
+`aserve.resolve` merges the sources. A value that cannot be used raises `ConfigError`, which
+names the option as its user wrote it, the value, and the fix.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypedDict, get_type_hints
 
@@ -25,12 +24,11 @@ __all__ = [
     "LOG_LEVELS",
     "Limits",
     "Option",
-    "Resolved",
     "ServerConfig",
     "ServerOptions",
-    "Source",
+    "check_value",
     "iter_options",
-    "resolve",
+    "unknown_key",
 ]
 
 ENVIRONMENT_PREFIX: Final = "ASERVE_"
@@ -313,25 +311,6 @@ def iter_options() -> Iterator[Option]:
     return iter(_OPTIONS)
 
 
-_TRUE: Final = {"1", "true", "yes", "on"}
-_FALSE: Final = {"0", "false", "no", "off", ""}
-
-
-def _convert_text(option: Option, text: str, spelling: str) -> Any:
-    """Text of a flag or of an environment variable -> value."""
-    if option.kind is bool:
-        if text.lower() in _TRUE | _FALSE:
-            return text.lower() in _TRUE
-        raise ConfigError(spelling, text, "is neither yes nor no; write 1 or 0")
-    if option.kind in (int, float):
-        try:
-            return option.kind(text)
-        except ValueError:
-            what = "a whole number" if option.kind is int else "a number"
-            raise ConfigError(spelling, text, f"is not {what}") from None
-    return text
-
-
 def check_value(option: Option, value: Any, spelling: str) -> Any:
     """Check a value of the right Python type.
 
@@ -360,86 +339,10 @@ def check_value(option: Option, value: Any, spelling: str) -> Any:
     return value
 
 
-class Source(NamedTuple):
-    """Where a value came from: `kind` is flag, environment, file or default; `where` names it."""
-
-    kind: Literal["flag", "environment", "file", "default"]
-    where: str
-
-
-class Resolved(NamedTuple):
-    """A configuration and the source of each of its values, by option name.
-
-    Args:
-        config: The options, checked.
-        sources: Option name -> source; `app` is among them.
-        app: What to serve, as it was written; None when nobody said.
-    """
-
-    config: ServerConfig
-    sources: Mapping[str, Source]
-    app: str | None = None
-
-    def is_asked_for(self, name: str) -> bool:
-        """Whether a person chose this value, or it is the default."""
-        return self.sources[name].kind != "default"
-
-
 def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
     """The error for a key that no option has, with the nearest one that exists."""
-
     import difflib
 
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
     return ConfigError(where, key, f"is not an option{hint}")
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    environment: Mapping[str, str],
-    file_values: Mapping[str, Any],
-    file_name: str = "pyproject.toml",
-    env_files: Mapping[str, str] | None = None,
-) -> Resolved:
-    """Merge the sources of configuration: flag > environment > file > default.
-
-    Args:
-        flags: Option name -> value, only for flags that were given; texts are converted.
-        environment: The environment in force; only `ASERVE_*` names of options are read.
-        file_values: The table `[tool.aserve]`; keys may use `-` for `_`.
-        file_name: The file's name, for errors and sources.
-        env_files: Variable -> name of the file, for variables that come from `.env` files.
-
-    Raises:
-        ConfigError: With the option spelled as in the source that holds the bad value.
-    """
-    from_file = {key.replace("-", "_"): value for key, value in file_values.items()}
-    known = {option.name: option for option in (APP_OPTION, *iter_options())}
-    for key in from_file:
-        if key not in known:
-            raise unknown_key(key, list(known), f"[tool.aserve] in {file_name}")
-
-    values: dict[str, Any] = {}
-    sources: dict[str, Source] = {}
-    for name, option in known.items():
-        if name in flags:
-            spelling, value = option.flags[0], flags[name]
-            if isinstance(value, str):
-                value = _convert_text(option, value, spelling)
-            sources[name] = Source("flag", spelling)
-        elif option.environment in environment:
-            variable = option.environment
-            origin = (env_files or {}).get(variable)
-            spelling = f"{variable} in {origin}" if origin else variable
-            value = _convert_text(option, environment[variable], spelling)
-            sources[name] = Source("environment", spelling)
-        elif name in from_file:
-            spelling, value = f"{name} in {file_name}", from_file[name]
-            sources[name] = Source("file", file_name)
-        else:
-            sources[name] = Source("default", "")
-            continue
-        values[name] = check_value(option, value, spelling)
-    app = values.pop("app", None)
-    return Resolved(ServerConfig(**values), sources, app)

@@ -17,10 +17,10 @@ from aserve.config import (
     ServerOptions,
     check_value,
     iter_options,
-    resolve,
     unknown_key,
 )
 from aserve.errors import ConfigError
+from aserve.resolve import Inputs, resolve
 
 _BY_NAME = {option.name: option for option in iter_options()}
 
@@ -99,7 +99,7 @@ def test_bad_value_names_option_value_and_fix(name: str, value: Any, words: str)
 
 def test_flag_beats_environment_beats_file_beats_default() -> None:
     environment = {"ASERVE_PORT": "2", "ASERVE_THREADS": "2", "PORT": "7"}
-    resolved = resolve({"port": "1"}, environment, {"port": 3, "threads": 3, "backlog": 3})
+    resolved = resolve(Inputs({"port": "1"}, environment, {"port": 3, "threads": 3, "backlog": 3}))
     config = resolved.config
     assert (config.port, config.threads, config.backlog, config.fd) == (1, 2, 3, None)
     sources = {name: resolved.sources[name] for name in ("port", "threads", "backlog", "fd")}
@@ -114,18 +114,18 @@ def test_flag_beats_environment_beats_file_beats_default() -> None:
 
 
 def test_app_is_a_setting_beside_the_options() -> None:
-    assert resolve({}, {}, {}).app is None
-    assert resolve({}, {}, {"app": "a:b"}).app == "a:b"
-    assert resolve({}, {"ASERVE_APP": "c:d"}, {"app": "a:b"}).app == "c:d"
-    resolved = resolve({"app": "e:f"}, {"ASERVE_APP": "c:d"}, {})
+    assert resolve(Inputs({}, {}, {})).app is None
+    assert resolve(Inputs({}, {}, {"app": "a:b"})).app == "a:b"
+    assert resolve(Inputs({}, {"ASERVE_APP": "c:d"}, {"app": "a:b"})).app == "c:d"
+    resolved = resolve(Inputs({"app": "e:f"}, {"ASERVE_APP": "c:d"}, {}))
     assert (resolved.app, resolved.sources["app"].where) == ("e:f", "APP")
 
 
 def test_variable_of_a_file_names_the_file() -> None:
-    resolved = resolve({}, {"ASERVE_PORT": "2"}, {}, env_files={"ASERVE_PORT": ".env"})
+    resolved = resolve(Inputs({}, {"ASERVE_PORT": "2"}, {}, env_files={"ASERVE_PORT": ".env"}))
     assert resolved.sources["port"].where == "ASERVE_PORT in .env"
     with pytest.raises(ConfigError, match=r"^ASERVE_PORT in \.env: 'x' is not a whole number$"):
-        resolve({}, {"ASERVE_PORT": "x"}, {}, env_files={"ASERVE_PORT": ".env"})
+        resolve(Inputs({}, {"ASERVE_PORT": "x"}, {}, env_files={"ASERVE_PORT": ".env"}))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_error_is_spelled_as_its_source_spells_it(
     flags: dict[str, Any], environment: dict[str, str], file_values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve(flags, environment, file_values)
+        resolve(Inputs(flags, environment, file_values))
     assert message in str(caught.value)
 
 
@@ -152,11 +152,11 @@ def test_error_is_spelled_as_its_source_spells_it(
     ("text", "value"), [("1", True), ("YES", True), ("off", False), ("", False)]
 )
 def test_truth_values_of_variables(text: str, value: bool) -> None:
-    assert resolve({}, {"ASERVE_OPEN": text}, {}).config.open is value
+    assert resolve(Inputs({}, {"ASERVE_OPEN": text}, {})).config.open is value
 
 
 def test_keys_of_the_file_may_have_dashes() -> None:
-    assert resolve({}, {}, {"log-level": "debug"}).config.log_level == "debug"
+    assert resolve(Inputs({}, {}, {"log-level": "debug"})).config.log_level == "debug"
 
 
 def test_unknown_key_without_a_near_one_lists_all() -> None:
@@ -169,7 +169,7 @@ _NUMBERS = sorted(name for name, option in _BY_NAME.items() if option.kind in (i
 @given(st.sampled_from(_NUMBERS), st.text(max_size=12))
 def test_any_text_gives_a_value_or_one_line(name: str, text: str) -> None:
     try:
-        resolved = resolve({}, {_BY_NAME[name].environment: text}, {})
+        resolved = resolve(Inputs({}, {_BY_NAME[name].environment: text}, {}))
     except ConfigError as error:
         message = str(error)
     else:

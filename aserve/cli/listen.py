@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..config import Resolved
 from ..errors import ListenError
 from ..net.listeners import UnixFile, open_listeners, systemd_listeners
+from ..resolve import Resolved
 
 if TYPE_CHECKING:
     import socket

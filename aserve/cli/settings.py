@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..config import APP_OPTION, ENVIRONMENT_PREFIX, Resolved, iter_options, resolve
+from ..config import APP_OPTION, ENVIRONMENT_PREFIX, iter_options
 from ..errors import ConfigError
+from ..resolve import Inputs, Resolved, resolve
 
 __all__ = ["Settings", "gather", "table", "unknown_variables"]
 
@@ -51,7 +52,7 @@ def gather(
     origins = {name: origin for name, (_, origin) in found.items()}
     project, file_values = _read_pyproject(directory)
     file_name = _shown(project, directory) if project else "pyproject.toml"
-    resolved = resolve(flags, {**variables, **environment}, file_values, file_name, origins)
+    resolved = resolve(Inputs(flags, {**variables, **environment}, file_values, file_name, origins))
     if project is not None and resolved.sources["app"].kind == "file":
         directory = project.parent
     return Settings(resolved, directory, variables)

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from aserve.cli.listen import listen, may_move
-from aserve.config import Resolved, ServerConfig, resolve
+from aserve.config import ServerConfig
 from aserve.errors import ListenError
+from aserve.resolve import Inputs, Resolved, resolve
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]
@@ -39,7 +40,7 @@ def _default_port(port: int, **flags: str) -> Resolved:
 
     Somebody else may use 8000 on this machine.
     """
-    resolved = resolve(flags, {}, {})
+    resolved = resolve(Inputs(flags, {}, {}))
     config = replace(resolved.config, port=port, host="127.0.0.1")
     return resolved._replace(config=config)
 
@@ -119,12 +120,12 @@ def test_move_is_said_in_the_banner(start: Start) -> None:
     ],
 )
 def test_what_may_move(flags: dict[str, str], expected: bool) -> None:
-    assert may_move(resolve(flags, {}, {}), is_terminal=True) is expected
-    assert not may_move(resolve(flags, {}, {}), is_terminal=False)
+    assert may_move(resolve(Inputs(flags, {}, {})), is_terminal=True) is expected
+    assert not may_move(resolve(Inputs(flags, {}, {})), is_terminal=False)
 
 
 def test_other_errors_do_not_move() -> None:
-    resolved = resolve({}, {}, {})
+    resolved = resolve(Inputs({}, {}, {}))
     config = ServerConfig(host="192.0.2.1")
     with (
         pytest.raises(ListenError),
