@@ -22,6 +22,7 @@ from .config import ServerConfig, ServerOptions, unknown_key
 from .errors import ConfigError
 from .events import ExchangeRecord
 from .net.listeners import UnixFile, open_listeners
+from .portal import in_background_loop, is_trio
 from .server import Server
 from .types import WSGIApp
 
@@ -68,7 +69,8 @@ async def open_server(
 
     On entry the server accepts connections; on exit, also by an exception or cancellation,
     it stops accepting, finishes what runs within `grace`, and leaves nothing behind. Touches
-    neither signals nor logging, so several can live in one loop.
+    neither signals nor logging, so several can live in one loop. Inside trio the server has
+    a loop of its own in a background thread; `on_exchange` and `on_ready` are called there.
 
     Args:
         app: The WSGI application; called in worker threads, never on the loop.
@@ -84,9 +86,12 @@ async def open_server(
         ConfigError: An option cannot be used.
         ListenError: The address cannot be bound; nothing is left open.
     """
-    _require_asyncio()
     config = make_config(app, host, port, options)
-    async with _open(app, config, hooks or Hooks()) as server:
+
+    def make() -> contextlib.AbstractAsyncContextManager[Server]:
+        return _open(app, config, hooks or Hooks())
+
+    async with in_background_loop(make) if is_trio() else make() as server:
         yield server
 
 
@@ -342,15 +347,6 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
         return await done
     finally:
         thread.join()  # it has made its last call
-
-
-def _require_asyncio() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "aserve needs a running asyncio loop here; from other code use `aserve.run`"
-        ) from None
 
 
 if sys.platform == "win32":  # pragma: no cover

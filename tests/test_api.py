@@ -209,10 +209,47 @@ def test_an_app_string_is_explained() -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_trio_is_refused_in_one_line(anyio_backend: str) -> None:
-    with pytest.raises(RuntimeError, match="needs a running asyncio loop"):
-        async with aserve.open_server(hello):
-            pytest.fail("it must not be entered")
+class TestTrio:
+    """DESIGN section 3: the same from trio, where the loop runs in a background thread."""
+
+    async def test_open_server(self, anyio_backend: str) -> None:
+        threads = set(threading.enumerate())
+        async with aserve.open_server(hello) as server:
+            answer = await anyio.to_thread.run_sync(get, socket.AF_INET, ("127.0.0.1", server.port))
+            assert answer.endswith(b"hello")
+        assert server.state is aserve.ServerState.CLOSED
+        left = set(threading.enumerate()) - threads
+        assert not [thread for thread in left if "aserve" in thread.name]
+
+    async def test_serve_in_a_task_group(self, anyio_backend: str) -> None:
+        async with anyio.create_task_group() as tasks:
+            server = await tasks.start(aserve.serve, hello, "localhost", 0)
+            assert await anyio.to_thread.run_sync(get, socket.AF_INET, ("127.0.0.1", server.port))
+            server.shutdown()
+
+    async def test_cancelled(self, anyio_backend: str) -> None:
+        async with anyio.create_task_group() as tasks:
+            server = await tasks.start(aserve.serve, hello, "localhost", 0)
+            tasks.cancel_scope.cancel()
+        assert server.state is aserve.ServerState.CLOSED
+        assert [sock.fileno() for sock in server.sockets] == [-1, -1]
+
+    async def test_aclose_from_trio(self, anyio_backend: str) -> None:
+        async with aserve.open_server(hello) as server:
+            await server.aclose()
+            assert server.state is aserve.ServerState.CLOSED
+
+    async def test_a_busy_port_raises_here(self, anyio_backend: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            with pytest.raises(aserve.ListenError):
+                async with aserve.open_server(hello, "127.0.0.1", taken.getsockname()[1]):
+                    pytest.fail("it must not be entered")
+
+    async def test_an_exception_in_the_block_is_kept(self, anyio_backend: str) -> None:
+        with pytest.raises(LookupError):
+            async with aserve.open_server(hello) as server:
+                raise LookupError
+        assert server.state is aserve.ServerState.CLOSED
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

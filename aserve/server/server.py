@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
@@ -106,6 +107,7 @@ class Server:
         self._pool_empty = False
         self._cut = False
         self._closed = asyncio.Event()
+        self._closed_flag = threading.Event()  # the same, for other threads
         self.environ: Environ = self._environ_template()
 
     def _environ_template(self) -> Environ:
@@ -183,13 +185,27 @@ class Server:
         self.mailbox.post(lambda: self._begin_drain(grace))
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed; does not make it close."""
-        await self._closed.wait()
+        """Wait until the server is closed; does not make it close. Any loop, and trio."""
+        if self._is_at_home():
+            await self._closed.wait()
+        else:
+            import anyio.to_thread
+
+            await anyio.to_thread.run_sync(self._closed_flag.wait, abandon_on_cancel=True)
 
     async def aclose(self, grace: float | None = None) -> None:
-        """`shutdown` and `wait_closed` in one. Idempotent."""
-        self._begin_drain(grace)
-        await self._closed.wait()
+        """`shutdown` and `wait_closed` in one. Idempotent. Any loop, and trio."""
+        if self._is_at_home():
+            self._begin_drain(grace)
+        else:
+            self.shutdown(grace)
+        await self.wait_closed()
+
+    def _is_at_home(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
 
     # -- accepting -----------------------------------------------------------------------
 
@@ -272,8 +288,7 @@ class Server:
         if self._state is ServerState.STARTING:
             self._close_sockets()
             self.pool.close()
-            self._move("closed")
-            self._closed.set()
+            self._set_closed()
         elif self._state is ServerState.SERVING:
             self._move("shutdown")
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
@@ -282,6 +297,11 @@ class Server:
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
             self.loop.call_later(grace, self._cut_now)
+
+    def _set_closed(self) -> None:
+        self._move("closed")
+        self._closed.set()
+        self._closed_flag.set()
 
     def _cut_now(self) -> None:
         self._cut = True
@@ -318,8 +338,7 @@ class Server:
                 await self._changed.wait()
             cut_timer.cancel()
             self._close_sockets()
-            self._move("closed")
-            self._closed.set()
+            self._set_closed()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition or for the end of the grace."""
