@@ -221,7 +221,10 @@ class Playground:
         lines = [f"trap 'pwd >{shlex.quote(str(self._cwd_file))}' EXIT"]
         for step in steps:
             # The status is printed and put back, for the next command may ask for it.
-            lines += [step.command, f"_status=$?; printf '{_MARK}%d\\n' $_status; (exit $_status)"]
+            lines += [
+                _away_from_default_port(step.command),
+                f"_status=$?; printf '{_MARK}%d\\n' $_status; (exit $_status)",
+            ]
         done = subprocess.run(
             ["bash", "-c", "\n".join([*lines, "true"])],
             cwd=self.directory,
@@ -266,6 +269,12 @@ def _environment(commands: Path) -> dict[str, str]:
         "TERM": "xterm",
         "LC_ALL": "C.UTF-8",
     }
+
+
+def _away_from_default_port(command: str) -> str:
+    """A free port for what would serve on the default one, which may be busy here."""
+    is_serving = re.match(r"aserve(?:$| (?!config|-))", command) is not None
+    return f"ASERVE_PORT=0 {command}" if is_serving else command
 
 
 def _free_port(taken: set[str]) -> str:

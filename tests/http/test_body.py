@@ -32,6 +32,16 @@ def drip(reader: BodyReader, data: bytes) -> bytes:
     return out
 
 
+def test_length_counts_what_was_read_without_it() -> None:
+    """A read that brings nothing but body goes past the reader, as long as all of it is body."""
+    reader = LengthReader(5)
+    assert reader.take(3)
+    assert not reader.take(3)
+    assert (reader.remaining, reader.complete) == (2, False)
+    assert reader.take(2)
+    assert reader.complete
+
+
 def test_length_takes_no_more_than_its_own() -> None:
     """RFC 9112 section 6.3, rule 6."""
     reader = LengthReader(5)
