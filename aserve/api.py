@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import inspect
 import signal
 import socket
 import ssl
@@ -221,10 +222,23 @@ def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = Non
     Returns:
         Whether a second signal asked to leave at once.
     """
+    if _is_inside_a_loop():
+        raise RuntimeError(
+            "aserve.run blocks, and an event loop is running in this thread already; "
+            "use `await aserve.serve(app)` or `async with aserve.open_server(app)`"
+        )
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
         return runner.run(_run(app, config, hooks))
+
+
+def _is_inside_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def make_config(app: object, host: str, port: int, options: ServerOptions) -> ServerConfig:
@@ -237,9 +251,14 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
         raise ConfigError(
             "app", app, "cannot be called; pass the WSGI application itself, not its name"
         )
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
+        raise ConfigError(
+            "app", app, "is an ASGI application; wrap it with a2wsgi, or use an ASGI server"
+        )
     for name in options:
         if name not in ServerOptions.__annotations__:
-            raise unknown_key(name, list(ServerOptions.__annotations__), "aserve")
+            known = ["host", "port", *ServerOptions.__annotations__]
+            raise unknown_key(name, known, "keyword argument")
     return ServerConfig(host=host, port=port, **options)
 
 

@@ -154,6 +154,8 @@ def _slow(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     text = parse_qs(environ.get("QUERY_STRING", "")).get("seconds", ["5"])[0]
     try:
         seconds = min(max(float(text), 0.0), _LONGEST_WAIT)
+        if seconds != seconds:
+            raise ValueError("not a number")
     except ValueError:
         return _answer(start_response, "400 Bad Request", _TEXT, b"seconds must be a number\n")
     time.sleep(seconds)

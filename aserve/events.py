@@ -112,7 +112,8 @@ class ExchangeRecord:
         started_at: Seconds since the epoch at which the head was complete.
         duration: Seconds from there to the last byte handed to the transport.
         client: The peer's address as text; "<local>" for a Unix socket.
-        complete: False when the response was cut or the client left.
+        complete: Whether the client was sent all of the response.
+        client_left: It was the client that ended the exchange before it was complete.
     """
 
     request: Request | None
@@ -123,3 +124,4 @@ class ExchangeRecord:
     duration: float
     client: str
     complete: bool
+    client_left: bool = False

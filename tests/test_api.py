@@ -208,6 +208,20 @@ def test_an_app_string_is_explained() -> None:
         aserve.run("app:app")  # type: ignore[arg-type]
 
 
+async def _asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def test_an_asgi_app_is_explained() -> None:
+    """It would be called without an error, and answer each request with 500."""
+    with pytest.raises(aserve.ConfigError, match="is an ASGI application"):
+        aserve.run(_asgi)  # type: ignore[arg-type]
+
+
+async def test_run_inside_a_loop_names_the_alternative() -> None:
+    with pytest.raises(RuntimeError, match=r"use `await aserve\.serve"):
+        aserve.run(hello, port=0)
+
+
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 class TestTrio:
     """DESIGN section 3: the same from trio, where the loop runs in a background thread."""

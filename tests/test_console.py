@@ -129,7 +129,7 @@ def test_no_request_forges_a_line(raw: bytes, parsed: bool) -> None:
     ("status", "complete", "end"),
     [
         (200, False, '" 200 12 1.5ms (cut)'),
-        (0, False, '" - 12 1.5ms (client left)'),
+        (0, False, '" - 12 1.5ms (cut)'),
         (101, True, '" 101 12 1.5ms'),
     ],
 )

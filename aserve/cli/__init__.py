@@ -74,9 +74,9 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
             obj=started_at,
         )
     except click.UsageError as error:
-        return _fail(f"{error.format_message()} See aserve --help.", EXIT_USAGE)
+        return _fail(f"{_sentence(error.format_message())} See aserve --help.", EXIT_USAGE)
     except ConfigError as error:
-        return _fail(f"{error}.", EXIT_USAGE)
+        return _fail(_sentence(str(error)), EXIT_USAGE)
     except AppLoadError as error:
         return _fail_to_load(error)
     except ListenError as error:
@@ -84,6 +84,11 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return int(status or EXIT_STOPPED)
+
+
+def _sentence(text: str) -> str:
+    """With a full stop, unless it ends with a mark of its own."""
+    return text if text.endswith((".", "?", "!", ")")) else f"{text}."
 
 
 def _fail(message: str, status: int) -> int:
@@ -95,7 +100,7 @@ def _fail_to_load(error: AppLoadError) -> int:
     if error.user_traceback:
         # Above the summary: the last line is the one that is read first.
         click.echo(f"{error.user_traceback}\n", err=True)
-    text = f"{error} {error.advice}" if error.advice else str(error)
+    text = f"{_sentence(str(error))} {error.advice}" if error.advice else str(error)
     return _fail(text, EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
 
 

@@ -95,7 +95,7 @@ class AccessLines:
         status = record.status_code
         tail = f"{record.body_sent} {record.duration * 1000.0:.1f}ms"
         if not record.complete:
-            tail += " (cut)" if status else " (client left)"
+            tail += " (client left)" if record.client_left else " (cut)"
         told = f'"{text}" {status or "-"}'
         if self._colour and (colour := _STATUS_COLOURS.get(status // 100)):
             told = f"{colour}{told}{_RESET}"
@@ -106,7 +106,7 @@ def access_line(record: ExchangeRecord, *, colour: bool = False) -> str:
     """One line about a finished exchange, without the line's end.
 
     Client, local time at which the head was complete, `"METHOD IRI VERSION"`, status (`-` when
-    the client left before an answer), bytes of the body, milliseconds.
+    there was no answer), bytes of the body, milliseconds.
 
     Args:
         record: What happened. If the request could not be parsed, its first line is shown raw.

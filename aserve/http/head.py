@@ -208,7 +208,9 @@ def _body_length(fields: dict[bytes, list[bytes]], version: str) -> int | None:
     if lengths is None:
         return 0
     if len(lengths) > 1 or _DIGITS.fullmatch(lengths[0]) is None:
-        raise RemoteProtocolError("Content-Length is repeated or not a number")
+        raise RemoteProtocolError(
+            "Content-Length is repeated, or not a number of at most 18 digits"
+        )
     return int(lengths[0])
 
 

@@ -96,9 +96,10 @@ class Connection(asyncio.Protocol):
         self.can_send_files = False
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no request is open and none has begun to arrive."""
-        return self._exchange is None and not self._h1.buffered and not self._lingering
+    def arriving(self) -> Exchange | None:
+        """The exchange whose body is still being collected, so that no thread has it yet."""
+        exchange = self._exchange
+        return exchange if exchange is not None and not exchange.dispatched else None
 
     # -- asyncio.Protocol ----------------------------------------------------------------
 
@@ -119,7 +120,8 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
-            self._record(exchange, complete=self._h1.all_sent)
+            # A cut takes the exchange away before the connection is lost.
+            self._record(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
         self._sender.abandon()
         self._server.discard(self)
 
@@ -298,9 +300,10 @@ class Connection(asyncio.Protocol):
     def _break_off(self, exchange: Exchange) -> None:
         """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""
         self._exchange = None
+        client_left = exchange.client_left
         exchange.close()
         self._h1.break_off()
-        self._record(exchange, complete=False)
+        self._record(exchange, complete=False, client_left=client_left)
         if self._h1.ends_with_close:
             self._reset()
         else:
@@ -337,18 +340,23 @@ class Connection(asyncio.Protocol):
         self._h1.announce_close()
 
     def close_if_idle(self) -> None:
-        """Close now when nothing is under way, else after the current response."""
-        if self.is_idle or self._lingering:
+        """Close now when no request is open, else after its response.
+
+        Half a head is no request yet: its sender has been promised nothing.
+        """
+        if self._exchange is None:
             self._transport.close()
 
     def cut(self) -> None:
         """End now, whatever is under way."""
-        if self._exchange is not None:
-            self._exchange.close()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+            self._record(exchange, complete=False)
             self._sender.cut_file()
         self._transport.abort()
 
-    def _record(self, exchange: Exchange, *, complete: bool) -> None:
+    def _record(self, exchange: Exchange, *, complete: bool, client_left: bool = False) -> None:
         self._server.observe(
             lambda: ExchangeRecord(
                 request=exchange.request,
@@ -359,5 +367,6 @@ class Connection(asyncio.Protocol):
                 duration=perf_counter() - exchange.started_clock,
                 client=self.client,
                 complete=complete,
+                client_left=client_left,
             )
         )

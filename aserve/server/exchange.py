@@ -198,6 +198,7 @@ class Exchange:
             environ["aserve.client_disconnected"] = self.has_client_left
             writer.run(connection.app, environ)
         except ClientDisconnected:
+            self.client_left = True
             self._put(ABORT)
         except BaseException as error:
             self._fail(error, writer)

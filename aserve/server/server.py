@@ -106,6 +106,7 @@ class Server:
         self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
         self._pool_empty = False
         self._cut = False
+        self._cut_reason = ""
         self._closed = asyncio.Event()
         self._closed_flag = threading.Event()  # the same, for other threads
         self.environ: Environ = self._environ_template()
@@ -296,15 +297,22 @@ class Server:
                 connection.announce_close()
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
-            self.loop.call_later(grace, self._cut_now)
+            self.loop.call_later(grace, self._cut_now, "Cut, as asked again")
 
     def _set_closed(self) -> None:
         self._move("closed")
         self._closed.set()
         self._closed_flag.set()
 
-    def _cut_now(self) -> None:
+    def _under_way(self) -> list[str]:
+        """What keeps the server from closing, a line each."""
+        lines = [describe(running) for running in self.pool.running()]
+        arriving = [connection.arriving for connection in self._connections]
+        return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
+
+    def _cut_now(self, reason: str) -> None:
         self._cut = True
+        self._cut_reason = reason
         self._changed.set()
 
     def _on_pool_empty(self) -> None:
@@ -315,20 +323,20 @@ class Server:
         self._changed.set()
 
     async def _drain(self, grace: float) -> None:
-        cut_timer = self.loop.call_later(grace, self._cut_now)
+        cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
         try:
             await self._empty_backlog(grace)
             for connection in list(self._connections):
                 connection.close_if_idle()
-            for running in self.pool.running():
-                _log.info("Waiting up to %g s for %s", grace, describe(running))
+            for line in self._under_way():
+                _log.info("Waiting up to %g s for %s", grace, line)
             await self._until(lambda: not self._connections)
             if not self._connections:
                 # A response may be out while its `close()` still runs: the grace covers it too.
                 self.pool.close()
                 await self._until(lambda: self._pool_empty)
-            for running in self.pool.running():
-                _log.warning("Cut at the end of the grace: %s", describe(running))
+            for line in self._under_way():
+                _log.warning("%s: %s", self._cut_reason, line)
         finally:
             for connection in list(self._connections):
                 connection.cut()

@@ -52,7 +52,7 @@ def test_config_of_an_app(run: Run) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("pyproject.toml", "[tool.aserve]\nprot = 1\n", "did you mean 'port'?."),
+        ("pyproject.toml", "[tool.aserve]\nprot = 1\n", "did you mean 'port'?"),
         ("pyproject.toml", "[tool.aserve]\nport = '1'\n", "port in pyproject.toml: '1' must be"),
         ("pyproject.toml", "[tool.aserve\n", "is not valid TOML"),
         ("pyproject.toml", "[tool]\naserve = 1\n", "must be a table: [tool.aserve]"),

@@ -143,7 +143,7 @@ def test_second_signal_cuts_at_once(
     server.send(number)
     assert server.process.wait(AT_ONCE) == 0
     assert request.answer() == b""
-    server.wait_for(rf"Cut at the end of the grace: GET {path} \(\d+\.\d s, app\.py:\d+")
+    server.wait_for(rf"Cut, as asked again: GET {path} \(\d+\.\d s, app\.py:\d+")
     assert "Traceback" not in server.errors
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -128,6 +129,57 @@ async def test_at_the_end_of_the_grace_the_rest_is_named_and_cut(
     assert "test_server.py:" in cut
     assert "aserve-worker-1" in cut
     app.go.set()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_half_a_head_does_not_hold_the_end_up(sent: bytes) -> None:
+    """Its sender has been promised nothing yet."""
+    async with aserve.open_server(hello, grace=3600) as server:
+        async with connect(server) as (reader, writer):
+            writer.write(GET)
+            await reader.readuntil(b"hello")
+            writer.write(sent)
+            await server.aclose()
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+
+
+async def test_a_body_that_is_still_arriving_is_waited_for_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "aserve.error")
+    records: list[aserve.ExchangeRecord] = []
+    hooks = aserve.Hooks(on_exchange=records.append)
+    async with aserve.open_server(hello, grace=0.05, hooks=hooks) as server:
+        async with connect(server) as (reader, writer):
+            writer.write(GET)  # its answer says that the server has read that far
+            writer.write(b"POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+            await reader.readuntil(b"hello")
+            await server.aclose()
+    waiting, cut = [r.getMessage() for r in caplog.records if r.name == "aserve.error"]
+    assert waiting == "Waiting up to 0.05 s for POST /form (its body is still arriving)"
+    assert cut == "Cut at the end of the grace: POST /form (its body is still arriving)"
+    assert (records[-1].complete, records[-1].client_left) == (False, False)
+
+
+async def test_a_client_that_leaves_is_recorded_as_such() -> None:
+    app, records, seen = Gated(), [], asyncio.Event()
+
+    def on_exchange(record: aserve.ExchangeRecord) -> None:
+        records.append(record)
+        seen.set()
+
+    async with aserve.open_server(app, hooks=aserve.Hooks(on_exchange=on_exchange)) as server:
+        async with connect(server) as (_, writer):
+            writer.write(GET)
+            await app.began.wait()
+            # A reset; after a mere end of its stream it might still wait for the answer.
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            await seen.wait()
+        app.go.set()
+    assert (records[0].complete, records[0].client_left) == (False, True)
 
 
 async def test_a_second_shutdown_cuts_at_once() -> None:
