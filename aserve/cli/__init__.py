@@ -140,9 +140,13 @@ def _show_config(**given: Any) -> int:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+    _warn_of_unknown_variables(settings)
+    return EXIT_STOPPED
+
+
+def _warn_of_unknown_variables(settings: Settings) -> None:
     for line in unknown_variables({**settings.variables, **os.environ}):
         click.echo(f"aserve: {line}", err=True)
-    return EXIT_STOPPED
 
 
 def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
@@ -152,6 +156,7 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
     for name, value in settings.variables.items():
         os.environ.setdefault(name, value)
     config = settings.resolved.config
+    _warn_of_unknown_variables(settings)
     if other := _other_distribution(Path(__file__).parents[2]):
         click.echo(f"aserve: {other}", err=True)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()

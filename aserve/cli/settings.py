@@ -142,8 +142,6 @@ def table(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """One line for each `ASERVE_*` variable that no option reads."""
-    import difflib
-
     # Compared without the prefix: it alone makes any two of them look alike.
     known = {option.name.upper() for option in (APP_OPTION, *iter_options())}
     for name in sorted(environment):
@@ -152,6 +150,8 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             continue
         bare = name.removeprefix(ENVIRONMENT_PREFIX)
         if bare not in known:
+            import difflib  # a start without a mistake need not load it
+
             near = difflib.get_close_matches(bare, known, n=1)
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else "."
             yield f"{name} is not an option{hint}"
