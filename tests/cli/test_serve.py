@@ -387,4 +387,4 @@ def test_sigterm_while_the_app_is_imported(tmp_path: Path, start: Start) -> None
 def test_misspelt_variable_is_told_at_the_start(tmp_path: Path, start: Start) -> None:
     (tmp_path / "app.py").write_text("def app(environ, start_response):\n    return []\n")
     server = start("--port", "0", ASERVE_PROT="1")
-    assert "ASERVE_PROT is not an option; did you mean ASERVE_PORT?" in server.output
+    server.wait_for("ASERVE_PROT is not an option; did you mean ASERVE_PORT")
