@@ -23,7 +23,7 @@ import socket
 import struct
 from collections.abc import Callable
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from ..errors import RemoteProtocolError
 from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request
@@ -34,10 +34,8 @@ from ..net.address import peer_of
 from ..types import Environ, WSGIApp
 from . import sendfile
 from .exchange import Exchange
+from .interfaces import Host
 from .sender import Outcome, Sender
-
-if TYPE_CHECKING:
-    from .server import Server
 
 __all__ = ["LINGER_SECONDS", "Connection"]
 
@@ -76,7 +74,7 @@ class Connection(asyncio.Protocol):
         "post",
     )
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Host) -> None:
         config = server.config
         self._server = server
         self._h1 = H1Connection(config, server.clock.date_line)

@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from time import perf_counter, time
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
 from ..events import END_OF_MESSAGE, EndOfMessage, Request, Response
@@ -30,9 +30,7 @@ from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import sendfile
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .interfaces import Carrier
 
 _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
 
@@ -100,7 +98,7 @@ class Exchange:
         "stream",
     )
 
-    def __init__(self, connection: Connection, request: Request) -> None:
+    def __init__(self, connection: Carrier, request: Request) -> None:
         self.connection = connection
         self.request = request
         self.started_at = time()

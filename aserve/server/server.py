@@ -26,6 +26,7 @@ from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
 from .clock import Clock
 from .connection import Connection
+from .interfaces import Member
 from .mailbox import Mailbox
 from .pool import WorkerPool
 from .report import describe
@@ -99,7 +100,7 @@ class Server:
         self._port = _port_of(self._sockets)
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
-        self._connections: set[Connection] = set()
+        self._connections: set[Member] = set()
         self._accepting: set[asyncio.Task[None]] = set()
         self._state = ServerState.STARTING
         self._drain_task: asyncio.Task[None] | None = None
@@ -259,13 +260,13 @@ class Server:
             sock.close()
             raise
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Member) -> None:
         """A connection was made."""
         self._connections.add(connection)
         if self.is_draining:
             connection.announce_close()
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Member) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
         self._changed.set()
