@@ -12,7 +12,6 @@ import dataclasses
 import inspect
 import signal
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -28,6 +27,8 @@ from .server import Server
 from .types import WSGIApp
 
 if TYPE_CHECKING:
+    import ssl  # a Python may have been built without it
+
     from anyio.abc import TaskStatus
 
 __all__ = ["Hooks", "open_server", "run", "serve"]

@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -338,8 +340,6 @@ def test_run_by_itself_prints_where_it_is(
 
 
 def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(aserve.ConfigError, match="is not installed"):
         aserve.run(hello, port=0, loop="uvloop")
@@ -400,6 +400,32 @@ async def test_the_callers_ssl_context_is_used(
         assert (await reader.read()).endswith(b"https on")
         writer.close()
         await writer.wait_closed()
+
+
+def test_a_python_without_ssl_serves_plain_http() -> None:
+    """B24: TLS is an option of the build; in a process of its own, because modules are kept."""
+    program = """if True:
+        import sys
+        sys.modules["ssl"] = sys.modules["_ssl"] = None
+        import asyncio, aserve
+
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b"no TLS here"]
+
+        async def main():
+            async with aserve.open_server(app) as server:
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                print((await reader.read()).decode())
+                writer.close()
+
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stdout.endswith("no TLS here\n"), done.stderr
 
 
 async def test_a_failed_handshake_hurts_nobody_else(

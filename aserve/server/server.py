@@ -11,12 +11,11 @@ import errno
 import logging
 import os
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
@@ -30,6 +29,9 @@ from .interfaces import Member
 from .mailbox import Mailbox
 from .pool import WorkerPool
 from .report import describe
+
+if TYPE_CHECKING:
+    import ssl  # a Python may have been built without it
 
 __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
