@@ -428,6 +428,34 @@ def test_a_python_without_ssl_serves_plain_http() -> None:
     assert done.stdout.endswith("no TLS here\n"), done.stderr
 
 
+async def test_a_client_certificate_reaches_the_app(tmp_path: Path) -> None:
+    """B45: in PEM; without one there is no such key."""
+    path = _certificate(tmp_path)
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(path))
+    server_side.load_cert_chain(path)
+    server_side.verify_mode = ssl.CERT_OPTIONAL
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [environ.get("SSL_CLIENT_CERT", "none").encode()]
+
+    async def ask(client_side: ssl.SSLContext) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=client_side)
+        writer.write(GET)
+        answer = (await reader.read()).decode()
+        writer.close()
+        await writer.wait_closed()
+        return answer.partition("\r\n\r\n")[2]
+
+    async with aserve.open_server(app, hooks=aserve.Hooks(ssl_context=server_side)) as server:
+        client_side = ssl.create_default_context(cafile=str(path))
+        assert await ask(client_side) == "none"
+        client_side.load_cert_chain(path)
+        shown = await ask(client_side)
+    assert path.read_text().startswith(shown)
+    assert shown.startswith("-----BEGIN CERTIFICATE-----")
+
+
 async def test_a_failed_handshake_hurts_nobody_else(
     tls: tuple[ssl.SSLContext, ssl.SSLContext], caplog: pytest.LogCaptureFixture
 ) -> None:

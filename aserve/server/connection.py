@@ -108,7 +108,11 @@ class Connection(asyncio.Protocol):
         peer = peer_of(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
         self.client = peer.remote_addr
         self.can_send_files = sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
-        self.environ = {**self._server.environ, **peer.as_environ()}
+        self.environ = {
+            **self._server.environ,
+            **peer.as_environ(),
+            **_client_certificate(transport),
+        }
         self._server.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -368,3 +372,14 @@ class Connection(asyncio.Protocol):
                 client_left=client_left,
             )
         )
+
+
+def _client_certificate(transport: asyncio.BaseTransport) -> Environ:
+    """`SSL_CLIENT_CERT` in PEM, as mod_ssl names it, when the client has shown one (B45)."""
+    tls = transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+    if not certificate:
+        return {}
+    import ssl  # loaded long ago, or this would not be TLS
+
+    return {"SSL_CLIENT_CERT": ssl.DER_cert_to_PEM_cert(certificate)}

@@ -64,7 +64,7 @@ def test_url_of_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_both_ends_of_a_tcp_connection_are_texts() -> None:
-    """B30, B31: SERVER_PORT and REMOTE_PORT are strings, from the socket and not from Host."""
+    """B17, B30, B31: texts from the socket: not from Host, and no resolver is asked for a name."""
     peer = peer_of(("::1", 8000, 0, 0), ("::1", 50000, 0, 0))
     assert peer.as_environ() == {
         "SERVER_NAME": "::1",
