@@ -59,6 +59,8 @@ def loop_guard() -> Iterator[blockbuster.BlockBuster]:
         for function in guard.functions.values():
             # A module is loaded once, where it is first needed; that is no habit of blocking.
             function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
+            # The measuring of coverage has a lock of its own, which it takes wherever it is.
+            function.can_block_in("coverage/collector.py", {"lock_data"})
             # It joins a thread that has made its last call: microseconds.
             function.can_block_in("aserve/api.py", {"_in_thread"})
             # Where a log goes, and whether it can stall there, is the program's choice.
