@@ -123,8 +123,8 @@ def types(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure branches: the pure layers completely, by their own tests; `-- tests` for the rest.
 
-    The other layers are proved by real sockets and processes, whose tests measuring makes so slow
-    that their time limits no longer fit; they run unmeasured in the session `tests`.
+    Not measured here: the tests with real servers. The event-stream tests of tests/e2e hang under
+    measuring, for a reason that is not found yet; they pass without it, in the session `tests`.
     """
     _install(session, "test", "coverage", editable=True)
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
