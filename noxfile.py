@@ -121,20 +121,18 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure branches: the pure layers completely, by their own tests; `-- tests` for the rest.
-
-    Not measured here: the tests with real servers. The event-stream tests of tests/e2e hang under
-    measuring, for a reason that is not found yet; they pass without it, in the session `tests`.
-    """
+    """Measure branches: the pure layers completely and by their own tests, then everything."""
     _install(session, "test", "coverage", editable=True)
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *(session.posargs or _PURE_TESTS))
+    session.run("coverage", "run", "-m", "pytest", "-q", *_PURE_TESTS)
     session.run("coverage", "combine", "--quiet")
-    if session.posargs:
-        session.run("coverage", "report")
-    else:
-        session.run("coverage", "report", "--include", PURE, "--fail-under", "100")
+    session.run("coverage", "report", "--include", PURE, "--fail-under", "100")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    # What is left runs where no test can look on: other systems, and the end of a process.
+    session.run("coverage", "report", "--fail-under", "0" if session.posargs else "97")
 
 
 @nox.session

@@ -157,13 +157,10 @@ class Exchange:
         except IndexError:
             return None
 
-    def unpop(self, item: Item) -> None:
-        """Put back what cannot be sent yet."""
-        self._items.appendleft(item)
-
-    def begin_flush(self) -> None:
-        """From here on, what the worker adds needs another flush."""
+    def begin_flush(self) -> int:
+        """The number of items to send now; what the worker adds later posts another flush."""
         self._flush_posted = False
+        return len(self._items)
 
     def flushed(self, size: int) -> None:
         """The transport has taken `size` bytes: let the worker go on when there is room."""

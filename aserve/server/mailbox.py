@@ -53,12 +53,14 @@ class Mailbox:
         self._waking = False
         messages = self._messages
         # Only what is here now: a busy worker must not keep the loop in this callback.
-        for _ in range(len(messages)):
-            message = messages.popleft()
-            try:
-                message()
-            except Exception:
-                _log.exception("A callback of the server failed; the others go on")
-        if messages and not self._waking:
-            self._waking = True
-            self._loop.call_soon(self._deliver)
+        try:
+            for _ in range(len(messages)):
+                message = messages.popleft()
+                try:
+                    message()
+                except Exception:
+                    _log.exception("A callback of the server failed; the others go on")
+        finally:  # also when Ctrl-C comes in the middle: the rest is not lost
+            if messages and not self._waking:
+                self._waking = True
+                self._loop.call_soon(self._deliver)

@@ -57,10 +57,14 @@ class Sender:
 
     def flush(self, exchange: Exchange) -> Outcome:
         """Write what the worker has made, as far as the client takes it."""
-        exchange.begin_flush()
         out: list[bytes] = []
         size = 0
-        while not (self.paused or exchange.ended) and (item := exchange.next_item()) is not None:
+        # Only what is here now; a worker that adds more asks for another flush. Else one that
+        # makes items faster than they are sent would keep the loop in here for ever, and over
+        # a connection that is lost the news of it could not come in.
+        for _ in range(exchange.begin_flush()):
+            if self.paused or exchange.ended or (item := exchange.next_item()) is None:
+                break
             try:
                 data = self._serialize(exchange, item)
             except LocalProtocolError as error:

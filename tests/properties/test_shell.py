@@ -52,6 +52,34 @@ def test_worker_that_waits_for_the_socket_is_let_go(end: str) -> None:
     assert not worker.is_alive()
 
 
+def test_worker_that_is_faster_than_the_loop_does_not_keep_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush ends, even when each piece is followed by the next before it is written.
+
+    The connection is lost, as in asyncio: `write` drops the bytes, and `connection_lost` is to
+    come in the next turn of the loop, which has to take place.
+    """
+    written = 0
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        written += 1
+        assert written < 5, "the flush goes on for as long as the application does"
+        shell.settle()
+        worker.give("yield", 65_536)
+
+    shell.connection.data_received(request_bytes(target=b"/0"))
+    shell.work()
+    worker = shell.workers[0]
+    worker.give("stream")
+    worker.give("yield", 65_536)
+    monkeypatch.setattr(shell.transport, "write", write)
+    shell.deliver_post()
+    assert written
+    assert len(shell.mailbox) == 1  # and the rest is not forgotten
+
+
 def test_response_that_comes_after_the_cut_was_not_sent(shell: Shell) -> None:
     """Neither to the transport, nor according to the log."""
     shell.connection.data_received(request_bytes(target=b"/0"))

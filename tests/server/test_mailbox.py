@@ -9,6 +9,8 @@ import pytest
 
 from aserve.server.mailbox import Mailbox
 
+from ..helpers import PATIENCE
+
 
 async def test_messages_of_a_thread_arrive_in_order_on_the_loop_thread() -> None:
     loop_thread = threading.get_ident()
@@ -87,3 +89,19 @@ def test_a_closed_loop_swallows_what_nobody_waits_for() -> None:
     loop.close()
     mailbox.post(lambda: None)
     assert not mailbox._messages
+
+
+def test_ctrl_c_in_a_message_loses_none_of_the_others() -> None:
+    loop = asyncio.new_event_loop()
+    mailbox = Mailbox(loop)
+    done = asyncio.Event()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    mailbox.post(interrupt)
+    mailbox.post(done.set)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.run_until_complete(asyncio.wait_for(done.wait(), PATIENCE))
+    loop.close()
