@@ -15,21 +15,21 @@ _MONTHS: Final = (
 
 
 class Clock:
-    """Keeps the current Date line. Loop thread only."""
+    """Keeps the current Date line. Any thread: it is replaced as a whole."""
 
-    __slots__ = ("_line", "_second")
+    __slots__ = ("_current",)
 
     def __init__(self) -> None:
-        self._second = 0
-        self._line = b""
+        self._current = (0, b"")
 
     def date_line(self) -> bytes:
         """`Date: …` with its CRLF."""
         second = int(time())
-        if second != self._second:
-            self._second = second
-            self._line = b"Date: %b\r\n" % imf_fixdate(second).encode("ascii")
-        return self._line
+        of_second, line = self._current
+        if second != of_second:
+            line = b"Date: %b\r\n" % imf_fixdate(second).encode("ascii")
+            self._current = (second, line)
+        return line
 
 
 def imf_fixdate(second: int) -> str:

@@ -33,9 +33,11 @@ from ..http.state import Receiving, Sending
 from ..net.address import peer_of
 from ..types import Environ, WSGIApp
 from . import sendfile
+from .direct import DirectPath
 from .exchange import Exchange
 from .interfaces import Host
 from .sender import Outcome, Sender
+from .transport import SocketTransport
 
 __all__ = ["LINGER_SECONDS", "Connection"]
 
@@ -57,8 +59,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_cut_due",
+        "_direct",
         "_drained",
-        "_exchange",
         "_h1",
         "_linger_timer",
         "_lingering",
@@ -69,6 +72,7 @@ class Connection(asyncio.Protocol):
         "can_send_files",
         "client",
         "environ",
+        "exchange",
         "high_water",
         "low_water",
         "post",
@@ -80,7 +84,9 @@ class Connection(asyncio.Protocol):
         self._h1 = H1Connection(config, server.clock.date_line)
         self._transport: asyncio.Transport
         self._sender: Sender
-        self._exchange: Exchange | None = None
+        self._direct: DirectPath | None = None
+        self._cut_due = False
+        self.exchange: Exchange | None = None
         self._drained = 0  # bytes of an unread body thrown away
         self._lingering = False
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -96,7 +102,7 @@ class Connection(asyncio.Protocol):
     @property
     def arriving(self) -> Exchange | None:
         """The exchange whose body is still being collected, so that no thread has it yet."""
-        exchange = self._exchange
+        exchange = self.exchange
         return exchange if exchange is not None and not exchange.dispatched else None
 
     # -- asyncio.Protocol ----------------------------------------------------------------
@@ -113,17 +119,21 @@ class Connection(asyncio.Protocol):
             **peer.as_environ(),
             **_client_certificate(transport),
         }
+        if self._server.poller is not None and isinstance(transport, SocketTransport):
+            sock = transport.get_extra_info("socket")
+            self._direct = DirectPath(self, self._h1, sock, self._server)
         self._server.add(self)
+        self._lend()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
         if self._linger_timer is not None:
             self._linger_timer.cancel()
-        exchange, self._exchange = self._exchange, None
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.close()
             # A cut takes the exchange away before the connection is lost.
-            self._record(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
+            self._observe(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
         self._sender.abandon()
         self._server.discard(self)
 
@@ -132,13 +142,13 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self._handle(self._h1.receive_data(data))
-        if self._exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
+        if self.exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. True keeps our half open for the answer."""
         cut = self._h1.receive_eof()
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or self._lingering:
             return False
         exchange.client_left = True
@@ -164,8 +174,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
         self._sender.paused = False
-        if not self._sender.grant_file_turn():
-            self.flush()
+        if not self._sender.grant_file_turn() and self.exchange is not None:
+            self.flush(self.exchange)
 
     # -- the request ---------------------------------------------------------------------
 
@@ -173,7 +183,7 @@ class Connection(asyncio.Protocol):
         for event in events:
             kind = type(event)
             if kind is Request:
-                self._exchange = exchange = Exchange(self, cast(Request, event))
+                self.exchange = exchange = Exchange(self, cast(Request, event))
                 exchange.client_left = self._h1.eof
                 if exchange.request.expect_continue:
                     self._dispatch_streaming(exchange)
@@ -185,7 +195,7 @@ class Connection(asyncio.Protocol):
             self._refuse(self._h1.failure)
 
     def _body_data(self, data: bytes) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or exchange.ended:
             # The application did not read it, and its answer is out: throw it away, up to a bound.
             self._drained += len(data)
@@ -198,7 +208,7 @@ class Connection(asyncio.Protocol):
             self._dispatch_streaming(exchange)
 
     def _body_end(self) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or exchange.ended:
             self._next_cycle()
         elif exchange.stream is not None:
@@ -229,13 +239,13 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, failure: RemoteProtocolError) -> None:
         """Answer a broken request with its 4xx, and read nothing more as a request."""
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is not None and exchange.dispatched:
             # The application is already at work: it learns of it where it reads.
             if exchange.stream is not None:
                 exchange.stream.fail(failure)
             return
-        self._exchange = None
+        self.exchange = None
         if self._h1.sending in (Sending.IDLE, Sending.PENDING):
             status = failure.status_hint
             response, body = simple_response(status, f"{failure}.")
@@ -258,21 +268,24 @@ class Connection(asyncio.Protocol):
 
     # -- the response --------------------------------------------------------------------
 
-    def flush(self) -> None:
+    def flush(self, exchange: Exchange) -> None:
         """Send what the worker has made. Posted by the worker, at most one at a time."""
-        exchange = self._exchange
-        if exchange is None or self._transport.is_closing():
+        if exchange is not self.exchange or self._transport.is_closing():
             return
+        if self._is_lent:
+            if not exchange.claim():
+                return  # a whole answer is on its way; see finish_answer
+            self.take_back([])
         outcome = self._sender.flush(exchange)
         if outcome is Outcome.ENDED:
             self._finish(exchange)
         elif outcome is Outcome.BROKEN:
-            self._break_off(exchange)
+            self.break_off(exchange)
 
     def _finish(self, exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
-        self._exchange = None
-        self._record(exchange, complete=True)
+        self.exchange = None
+        self._observe(exchange, complete=True)
         h1 = self._h1
         if not h1.keep_alive:
             if h1.receiving is Receiving.BODY or h1.receiving is Receiving.FAILED or h1.buffered:
@@ -295,17 +308,20 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._handle(self._h1.next_cycle())
-        if self._exchange is None and self._h1.eof and not self._lingering:
+        if self.exchange is None and self._h1.eof and not self._lingering:
             self._transport.close()
-        self._transport.resume_reading()
+        else:
+            self._lend()
 
-    def _break_off(self, exchange: Exchange) -> None:
+    def break_off(self, exchange: Exchange) -> None:
         """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""
-        self._exchange = None
+        if not self._own():
+            return
+        self.exchange = None
         client_left = exchange.client_left
         exchange.close()
         self._h1.break_off()
-        self._record(exchange, complete=False, client_left=client_left)
+        self._observe(exchange, complete=False, client_left=client_left)
         if self._h1.ends_with_close:
             self._reset()
         else:
@@ -326,7 +342,7 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self._lingering = True
-        self._exchange = None
+        self.exchange = None
         if self._transport.is_closing():
             return
         if self._h1.eof:  # nothing more can come
@@ -340,38 +356,104 @@ class Connection(asyncio.Protocol):
     def announce_close(self) -> None:
         """The server stops: the next response is the last one."""
         self._h1.announce_close()
+        if self._direct is not None and self._direct.recall():
+            self._transport.resume_reading()  # a request may have come already
 
     def close_if_idle(self) -> None:
         """Close now when no request is open, else after its response.
 
         Half a head is no request yet: its sender has been promised nothing.
         """
-        if self._exchange is None:
+        if self.exchange is None and not self._is_lent:
             self._transport.close()
 
     def cut(self) -> None:
         """End now, whatever is under way."""
-        exchange, self._exchange = self._exchange, None
+        exchange = self.exchange
+        if self._is_lent and not (exchange is not None and exchange.claim()):
+            # A worker is just reading or writing: it gives the connection back in a moment, and
+            # until then its descriptor must stay what it is.
+            self._cut_due = True
+            return
+        self._own()
+        self.exchange = None
         if exchange is not None:
             exchange.close()
-            self._record(exchange, complete=False)
+            self._observe(exchange, complete=False)
             self._sender.cut_file()
         self._transport.abort()
 
-    def _record(self, exchange: Exchange, *, complete: bool, client_left: bool = False) -> None:
+    def _observe(self, exchange: Exchange, *, complete: bool, client_left: bool = False) -> None:
         self._server.observe(
-            lambda: ExchangeRecord(
-                request=exchange.request,
-                raw_head=b"",
-                status_code=exchange.status_code,
-                body_sent=exchange.sent,
-                started_at=exchange.started_at,
-                duration=perf_counter() - exchange.started_clock,
-                client=self.client,
-                complete=complete,
-                client_left=client_left,
-            )
+            lambda: self.make_record(exchange, complete=complete, client_left=client_left)
         )
+
+    def make_record(
+        self, exchange: Exchange, *, complete: bool, client_left: bool = False
+    ) -> ExchangeRecord:
+        """What happened in an exchange, for the observer. Any thread."""
+        return ExchangeRecord(
+            request=exchange.request,
+            raw_head=b"",
+            status_code=exchange.status_code,
+            body_sent=exchange.sent,
+            started_at=exchange.started_at,
+            duration=perf_counter() - exchange.started_clock,
+            client=self.client,
+            complete=complete,
+            client_left=client_left,
+        )
+
+    # -- the short way, see aserve.server.direct -----------------------------------------
+
+    @property
+    def _is_lent(self) -> bool:
+        return self._direct is not None and self._direct.lent
+
+    def _lend(self) -> None:
+        """Let the workers have the connection, when it is at rest in every respect."""
+        if (
+            self._direct is not None
+            and self.exchange is None
+            and self._h1.receiving is Receiving.HEAD
+            and not (self._h1.buffered or self._h1.eof or self._lingering)
+            and not (self._server.is_draining or self._transport.is_closing())
+            and self._transport.get_write_buffer_size() == 0
+        ):
+            self._transport.pause_reading()
+            self._direct.lend()
+        else:
+            self._transport.resume_reading()
+
+    def _own(self) -> bool:
+        """The connection is the loop's again; False when it is closed already."""
+        if self._direct is not None:
+            self._direct.lent = False
+        if self._cut_due:
+            self._cut_due = False
+            self.cut()
+        return not self._transport.is_closing()
+
+    def take_back(self, events: list[Event]) -> None:
+        """See `aserve.server.direct`: go on as if the loop had read it."""
+        if not self._own():
+            return
+        self._transport.resume_reading()
+        self._handle(events)
+        if self._server.is_draining:
+            self.close_if_idle()
+
+    def closed_by_worker(self) -> None:
+        """See `aserve.server.direct`."""
+        self._cut_due = False
+        self._own()
+        self.connection_lost(None)
+
+    def finish_answer(self, exchange: Exchange, rest: bytes) -> None:
+        """See `aserve.server.direct`: the answer is complete, but not all of it is sent."""
+        if self._own() and exchange is self.exchange:
+            self._transport.write(rest)
+            self._finish(exchange)
 
 
 def _client_certificate(transport: asyncio.BaseTransport) -> Environ:

@@ -2,7 +2,9 @@
 
 Threads. The loop thread makes the exchange, gathers the body, and takes the outbox's items to
 the transport. One worker thread calls `run`, which calls the application and, through it,
-the `Sink` methods `whole`, `head`, `data`, `file` and `end`.
+the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A worker that has read a small
+request itself makes the exchange, too, and sends a whole answer past the outbox; see
+`aserve.server.direct`.
 
 No lock. `_items` is a deque (append and popleft are atomic); `_queued` is written by the
 worker only and `_flushed` by the loop only, so their difference may be late but never wrong;
@@ -14,59 +16,65 @@ The loop never blocks here.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter, time
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
-from ..events import END_OF_MESSAGE, EndOfMessage, Request, Response
+from ..events import END_OF_MESSAGE, Request, Response
 from ..http.response import simple_response
-from ..types import InputStream
+from ..types import Environ, InputStream, WSGIApp
 from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import sendfile
-from .interfaces import Carrier
+from .outbox import ABORT, FileTurn, Item, Whole
 
 _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
 
-__all__ = ["ABORT", "Exchange", "FileTurn", "Item", "Whole"]
+__all__ = ["Carrier", "Direct", "Exchange"]
 
 _log: Final = logging.getLogger("aserve.error")
 
 
-class Whole:
-    """A complete response in the outbox."""
+class Carrier(Protocol):
+    """A connection, as its exchange uses it from the worker thread. Nothing here changes."""
 
-    __slots__ = ("body", "response")
+    app: WSGIApp
+    environ: Environ
+    client: str
+    high_water: int
+    low_water: int
+    can_send_files: bool
+    post: Callable[[Callable[[], object]], None]
 
-    def __init__(self, response: Response, body: bytes) -> None:
-        self.response = response
-        self.body = body
+    # Posted, and so called on the loop thread:
+
+    def flush(self, exchange: Exchange) -> None:
+        """Send what is in the outbox of the exchange."""
+        ...
+
+    def send_continue(self) -> None:
+        """Tell the client to send its body."""
+        ...
+
+    def resume_body(self) -> None:
+        """Read on: what was buffered of the body is used up."""
+        ...
 
 
-class FileTurn:
-    """The worker asks for the socket: everything before has to reach the kernel first."""
+class Direct(Protocol):
+    """The short way from the worker to the client, as an exchange uses it. Worker thread."""
 
-    __slots__ = ("descriptor", "granted")
-
-    def __init__(self) -> None:
-        self.granted = threading.Event()
-        # A duplicate of the socket's descriptor, which the worker closes; -1 when refused.
-        self.descriptor = -1
-
-
-class _Abort:
-    """The response cannot be completed."""
-
-
-ABORT: Final = _Abort()
-
-Item = Whole | Response | bytes | int | FileTurn | EndOfMessage | _Abort
+    def answer(self, exchange: Exchange, response: Response, body: bytes) -> None:
+        """Send a complete response; the exchange's lease was claimed before."""
+        ...
 
 
 class Exchange:
@@ -75,12 +83,14 @@ class Exchange:
     Args:
         connection: Where the request came from.
         request: Its head.
+        direct: Set when it is made by a worker that has the connection for itself.
     """
 
     __slots__ = (
         "_flush_posted",
         "_flushed",
         "_items",
+        "_lease",
         "_parts",
         "_queued",
         "_space",
@@ -88,6 +98,7 @@ class Exchange:
         "client_left",
         "closed",
         "connection",
+        "direct",
         "dispatched",
         "ended",
         "request",
@@ -98,9 +109,12 @@ class Exchange:
         "stream",
     )
 
-    def __init__(self, connection: Carrier, request: Request) -> None:
+    def __init__(self, connection: Carrier, request: Request, direct: Direct | None = None) -> None:
         self.connection = connection
         self.request = request
+        self.direct = direct
+        # Who takes the token has the connection: the worker that answers, or the loop.
+        self._lease: list[None] = [] if direct is None else [None]
         self.started_at = time()
         self.started_clock = perf_counter()
         # Request body.
@@ -124,6 +138,14 @@ class Exchange:
 
     def __str__(self) -> str:
         return f"{self.request.method} {self.request.target.decode('latin-1')}"
+
+    def claim(self) -> bool:
+        """Whether the connection is the caller's from here on; only the first gets it."""
+        try:
+            self._lease.pop()
+        except IndexError:
+            return False
+        return True
 
     # -- loop thread: the request's body -------------------------------------------------
 
@@ -198,6 +220,12 @@ class Exchange:
         except BaseException as error:
             self._fail(error, writer)
 
+    def overdue(self) -> None:
+        """See `Job`. The loop looks after the client from the start."""
+
+    def drop(self) -> None:
+        """See `Job`. Its connection is cut."""
+
     def has_client_left(self) -> bool:
         """Whether the client closed its side: `environ["aserve.client_disconnected"]`."""
         return self.client_left
@@ -228,7 +256,7 @@ class Exchange:
         self._items.append(item)
         if not self._flush_posted:
             self._flush_posted = True
-            self.connection.post(self.connection.flush)
+            self.connection.post(functools.partial(self.connection.flush, self))
 
     @property
     def _pending(self) -> int:
@@ -238,6 +266,13 @@ class Exchange:
 
     def whole(self, response: Response, body: bytes) -> None:
         """Queue a complete response."""
+        if self.direct is not None and self.claim():
+            self.direct.answer(self, response, body)
+        else:
+            self.queue_whole(response, body)
+
+    def queue_whole(self, response: Response, body: bytes) -> None:
+        """Leave a complete response to the loop."""
         self._queued += len(body)
         self._put(Whole(response, body))
 

@@ -1,7 +1,4 @@
-"""What the parts of the engine know of each other, so that imports run one way only.
-
-An exchange sees its connection as a `Carrier`, a connection its server as a `Host`.
-"""
+"""What connections and their server know of each other, so that imports run one way only."""
 
 from __future__ import annotations
 
@@ -14,34 +11,10 @@ from ..events import ExchangeRecord
 from ..types import Environ, WSGIApp
 from .clock import Clock
 from .mailbox import Mailbox
+from .poller import Poller
 from .pool import WorkerPool
 
-__all__ = ["Carrier", "Host", "Member"]
-
-
-class Carrier(Protocol):
-    """A connection, as its exchange uses it from the worker thread. Nothing here changes."""
-
-    app: WSGIApp
-    environ: Environ
-    high_water: int
-    low_water: int
-    can_send_files: bool
-    post: Callable[[Callable[[], object]], None]
-
-    # Posted, and so called on the loop thread:
-
-    def flush(self) -> None:
-        """Send what is in the outbox."""
-        ...
-
-    def send_continue(self) -> None:
-        """Tell the client to send its body."""
-        ...
-
-    def resume_body(self) -> None:
-        """Read on: what was buffered of the body is used up."""
-        ...
+__all__ = ["Host", "Member"]
 
 
 class Member(Protocol):
@@ -74,6 +47,8 @@ class Host(Protocol):
     clock: Clock
     mailbox: Mailbox
     pool: WorkerPool
+    poller: Poller | None
+    slow_paths: set[bytes]
     environ: Environ
 
     @property
@@ -87,6 +62,11 @@ class Host(Protocol):
 
     def discard(self, connection: Member) -> None:
         """A connection has ended."""
+        ...
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether `observe` leads anywhere."""
         ...
 
     def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:

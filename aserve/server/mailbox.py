@@ -44,12 +44,17 @@ class Mailbox:
             return
         self._waking = True
         try:
-            self._loop.call_soon_threadsafe(self._deliver)
+            self._loop.call_soon_threadsafe(self.deliver)
         except RuntimeError:
             # The loop is closed: a view that outlived its server has nobody to talk to.
             self._messages.clear()
 
-    def _deliver(self) -> None:
+    def leave(self, message: Callable[[], object]) -> None:
+        """As `post`, but wakes nobody: for when `deliver` is going to be called anyway."""
+        self._messages.append(message)
+
+    def deliver(self) -> None:
+        """Make the calls. Loop thread."""
         self._waking = False
         messages = self._messages
         # Only what is here now: a busy worker must not keep the loop in this callback.
@@ -63,4 +68,4 @@ class Mailbox:
         finally:  # also when Ctrl-C comes in the middle: the rest is not lost
             if messages and not self._waking:
                 self._waking = True
-                self._loop.call_soon(self._deliver)
+                self._loop.call_soon(self.deliver)

@@ -7,7 +7,7 @@ import sys
 from types import FrameType
 from typing import Final
 
-from .pool import Running
+from .job import Running
 
 __all__ = ["describe", "user_position"]
 

@@ -17,9 +17,10 @@ from typing import Final
 from ..errors import LocalProtocolError
 from ..events import Data, EndOfMessage, Response
 from ..http.h1 import H1Connection
-from .exchange import Exchange, FileTurn, Item, Whole
+from .exchange import Exchange
+from .outbox import FileTurn, Item, Whole
 
-__all__ = ["Outcome", "Sender"]
+__all__ = ["Outcome", "Sender", "serialize_whole"]
 
 _log: Final = logging.getLogger("aserve.error")
 
@@ -33,6 +34,20 @@ class Outcome(Enum):
     WAITING = "waiting"  # for the worker, or for the client to read
     ENDED = "ended"  # the response is complete
     BROKEN = "broken"  # it will never be
+
+
+def serialize_whole(exchange: Exchange, h1: H1Connection, response: Response, body: bytes) -> bytes:
+    """The bytes of a complete response; the exchange has ended. Whoever has the connection.
+
+    Raises:
+        LocalProtocolError: It cannot be sent.
+    """
+    exchange.status_code = response.status_code
+    exchange.ended = True
+    data = h1.send_whole(response, body)
+    if h1.has_body:
+        exchange.sent += len(body)
+    return data
 
 
 class Sender:
@@ -112,12 +127,7 @@ class Sender:
         """The bytes of an item; None when it is not bytes that it stands for."""
         h1 = self._h1
         if type(item) is Whole:
-            exchange.status_code = item.response.status_code
-            exchange.ended = True
-            data = h1.send_whole(item.response, item.body)
-            if h1.has_body:
-                exchange.sent += len(item.body)
-            return data
+            return serialize_whole(exchange, h1, item.response, item.body)
         if type(item) is bytes:
             exchange.flushed(len(item))
             if h1.has_body:

@@ -7,6 +7,7 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -27,8 +28,10 @@ from .clock import Clock
 from .connection import Connection
 from .interfaces import Member
 from .mailbox import Mailbox
+from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
 from .report import describe
+from .transport import SocketTransport
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -95,7 +98,11 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.mailbox = Mailbox(self.loop)
-        self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty)
+        self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty, self.mailbox.deliver)
+        # Where connections are at rest; None where each is read on the loop.
+        self.poller: Poller | None = None
+        # Where a worker is likely to be held up; see `aserve.server.direct`.
+        self.slow_paths: set[bytes] = set()
         self._sockets = tuple(sockets)
         self._scheme = "https" if ssl_context is not None else "http"
         self._urls = urls_of(self._sockets, self._scheme)
@@ -174,6 +181,9 @@ class Server:
         for sock in self._sockets:
             sock.setblocking(False)
             self.loop.add_reader(sock.fileno(), self._accept, sock)
+        if AVAILABLE and self._ssl_context is None:
+            self.poller = Poller()
+            self.pool.start(self.poller)
 
     def shutdown(self, grace: float | None = None) -> None:
         """Begin to stop: accept nothing more, finish what runs, then close. Any thread.
@@ -184,6 +194,8 @@ class Server:
             grace: Seconds that running requests may take; None for the configured one. At
                 its end they are named in the log and cut.
         """
+        if self.poller is not None:
+            self.poller.shut()
         # By the mailbox, which keeps the order of a thread: an app that calls this and then
         # answers gets its answer out as the last one.
         self.mailbox.post(lambda: self._begin_drain(grace))
@@ -221,7 +233,7 @@ class Server:
     def _accept_one(self, listener: socket.socket) -> bool:
         """Take one connection from the backlog; False when there is none to be had now."""
         try:
-            sock, _ = listener.accept()
+            sock, peername = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -236,24 +248,28 @@ class Server:
             self.loop.call_later(_ACCEPT_PAUSE, self._resume_accepting, listener)
             return False
         sock.setblocking(False)
-        task = self.loop.create_task(self._connect(sock))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        with contextlib.suppress(OSError):  # a Unix socket has none, a client may have left
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._ssl_context is None:
+            connection = Connection(self)
+            connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
+        else:
+            task = self.loop.create_task(self._connect(sock, self._ssl_context))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
         return True
 
     def _resume_accepting(self, listener: socket.socket) -> None:
         if self._state is ServerState.SERVING:
             self.loop.add_reader(listener.fileno(), self._accept, listener)
 
-    async def _connect(self, sock: socket.socket) -> None:
+    async def _connect(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
-            if sock.family != getattr(socket, "AF_UNIX", None):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self.loop.connect_accepted_socket(
                 lambda: Connection(self),
                 sock,
-                ssl=self._ssl_context,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._ssl_context else None,
+                ssl=context,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
             )
         except OSError as error:  # ssl.SSLError is one
             _log.debug("A connection ended before its first request: %s", error)
@@ -272,6 +288,11 @@ class Server:
         """A connection has ended."""
         self._connections.discard(connection)
         self._changed.set()
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether `observe` leads anywhere."""
+        return self._on_exchange is not None
 
     def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:
         """Tell the observer of an exchange; without one, nothing is made."""
@@ -295,6 +316,8 @@ class Server:
             self._set_closed()
         elif self._state is ServerState.SERVING:
             self._move("shutdown")
+            if self.poller is not None:
+                self.poller.shut()
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
             for connection in self._connections:
                 connection.announce_close()
@@ -319,6 +342,8 @@ class Server:
         self._changed.set()
 
     def _on_pool_empty(self) -> None:
+        if self.poller is not None:
+            self.poller.close()
         self.mailbox.post(self._mark_pool_empty)
 
     def _mark_pool_empty(self) -> None:

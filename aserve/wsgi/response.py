@@ -120,6 +120,7 @@ class ResponseWriter:
 
     __slots__ = (
         "_bodiless",
+        "_complete",
         "_headers",
         "_is_head",
         "_left",
@@ -138,6 +139,7 @@ class ResponseWriter:
         self._bodiless = is_head
         # Bytes of the body still to be sent by Content-Length; None when it is open.
         self._left: int | None = None
+        self._complete = False  # the whole response went out in one piece
         # Whether the head was sent, so that no other answer is possible.
         self.started = False
 
@@ -198,6 +200,8 @@ class ResponseWriter:
                 self._sink.data(data)  # a step is a step: the client may have left
             return
         if not self.started:
+            if self._is_all(data):
+                return
             self._start()
         if self._left is not None:
             self._left -= len(data)
@@ -209,6 +213,20 @@ class ResponseWriter:
                     self._sink.data(data[:-surplus])
                 raise WSGIError(f"the body is {surplus} bytes longer than Content-Length, or more")
         self._sink.data(data)
+
+    def _is_all(self, data: bytes) -> bool:
+        """Whether the first piece is the whole body, as frameworks make it; then it is sent.
+
+        PEP 3333 ("Handling the Content-Length Header") lets a server stop there: whatever the
+        application does behind it, the client need not wait for.
+        """
+        response = self._response
+        if response is None or response.content_length != len(data) or self._has_no_body(response):
+            return False
+        self.started = self._complete = True
+        self._left = 0
+        self._sink.whole(response, data)
+        return True
 
     def _start(self) -> None:
         response = self._response
@@ -276,7 +294,8 @@ class ResponseWriter:
             return
         if self._left:
             raise WSGIError(f"the body is {self._left} bytes shorter than Content-Length")
-        self._sink.end()
+        if not self._complete:
+            self._sink.end()
 
     def _send_file(self, wrapper: FileWrapper) -> None:
         response = self._response

@@ -266,6 +266,8 @@ class Shell:
             app=app,
             environ={},
             is_draining=False,
+            poller=None,
+            is_observed=True,
             clock=SimpleNamespace(date_line=lambda: DATE),
             mailbox=SimpleNamespace(post=self.mailbox.append),
             pool=SimpleNamespace(submit=self.queue.append),

@@ -13,12 +13,20 @@ from aserve.server import pool as pool_module
 from aserve.server.pool import WorkerPool
 
 
-class _Call:
+class _Job:
+    def overdue(self) -> None:
+        pass
+
+    def drop(self) -> None:
+        pass
+
+
+class _Call(_Job):
     def __init__(self, function: Callable[[], object]) -> None:
         self.run: Callable[[], Any] = function
 
 
-class _Gate:
+class _Gate(_Job):
     """A job that says when it has begun and waits to be let go."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -99,15 +107,31 @@ async def test_waiting_jobs_get_threads_of_their_own_up_to_the_maximum() -> None
     await pool.close()
 
 
-async def test_a_slow_app_gets_a_thread_per_job_at_once() -> None:
-    """Once jobs typically take longer than a stall, nobody waits for the stall to be seen."""
+async def test_waiting_jobs_of_an_idle_process_get_their_threads_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One look at the stall is enough for all of them."""
+    monkeypatch.setattr(pool_module, "_BUSY", float("inf"))
     pool = _Pool(4)
-    pool.pool._typical = 1.0
-    gates = [pool.gate() for _ in range(4)]
-    assert pool.pool.size == 4
+    ticks = 0
+    tick = pool.pool._tick
+
+    def counted() -> None:
+        nonlocal ticks
+        ticks += pool.pool.size < 4
+        tick()
+
+    monkeypatch.setattr(pool.pool, "_tick", counted)
+    first = pool.gate()
+    await first.began.wait()
+    pool.pool._last_pickup = float("inf")  # no stall before all of them wait
+    gates = [pool.gate() for _ in range(3)]
+    pool.pool._last_pickup = ticks = 0
     for gate in gates:
-        gate.go.set()
         await gate.began.wait()
+    assert ticks == 1
+    for gate in (first, *gates):
+        gate.go.set()
     await pool.close()
 
 
@@ -184,17 +208,24 @@ async def test_a_system_without_threads_is_survived(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    pool.pool._typical = 1.0
     second = pool.gate()
-    assert "No more threads can be started; 1 are at work" in caplog.text
+    while "No more threads can be started; 1 are at work" not in caplog.text:
+        await asyncio.sleep(0)
     gate.go.set()
     second.go.set()
     await second.began.wait()
     await pool.close()
 
 
-async def test_many_jobs_from_many_turns_are_all_run_once() -> None:
-    """Random interleavings of submitting, stalling, idling: nothing is lost or doubled."""
+@pytest.mark.parametrize("busy", [-1.0, 0.7, float("inf")])
+async def test_many_jobs_from_many_turns_are_all_run_once(
+    busy: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random interleavings of submitting, stalling, idling: nothing is lost or doubled.
+
+    Also in a process that counts as busy all the time, and in one that never does.
+    """
+    monkeypatch.setattr(pool_module, "_BUSY", busy)
     pool = _Pool(5)
     lock = threading.Lock()
     counts: dict[int, int] = {}

@@ -99,7 +99,7 @@ def test_write_of_nothing_sends_nothing() -> None:
         (iter([]), (LENGTH_3,), "is empty, but Content-Length says 3", []),
         (iter([b"ab"]), (LENGTH_3,), "1 bytes shorter than Content-Length", ["head", b"ab"]),
         (iter([b"ab", b"cd"]), (LENGTH_3,), "1 bytes longer", ["head", b"ab", b"c"]),
-        (iter([b"abc", b"d"]), (LENGTH_3,), "1 bytes longer", ["head", b"abc"]),
+        (iter([b"abc", b"d"]), (LENGTH_3,), "1 bytes longer", [("whole", b"abc")]),
         (["abc"], (), "must be bytes, not str", []),
         ([b"a", "abc"], (), "must be bytes, not str", []),
         ([None], (), "must be bytes, not NoneType", []),

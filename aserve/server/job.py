@@ -1,0 +1,32 @@
+"""What a worker thread runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+__all__ = ["Job", "Running"]
+
+
+class Job(Protocol):
+    """Something to run in a worker thread; `str` says what, for a person."""
+
+    def run(self) -> None:
+        """Do it; must not raise. Worker thread."""
+        ...
+
+    def overdue(self) -> None:
+        """It is taking so long that the loop should look after it. Loop thread, maybe often."""
+        ...
+
+    def drop(self) -> None:
+        """It will not be run: the pool has closed, or is full. Loop thread."""
+        ...
+
+
+class Running(NamedTuple):
+    """A job that is running now, for reports."""
+
+    job: Job
+    thread_id: int
+    thread_name: str
+    seconds: float

@@ -1,0 +1,108 @@
+"""Connections at rest, watched by whoever has nothing else to do.
+
+A connection that is parked here belongs to nobody. Who takes it out of the table owns it: a
+worker, in `wait`, when data has come; or the loop, in `reclaim`. Taking out of a dictionary is
+atomic, so there is no lock. One wait at a time; parking and reclaiming from any thread.
+
+Each registration is for one event (EPOLLONESHOT): a connection that a worker has is silent
+until it is parked again, and then tells at once of what has come meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import Final, Protocol
+
+from .job import Job
+
+__all__ = ["AVAILABLE", "Parkable", "Poller"]
+
+# kqueue would do as well; until somebody has tried, other systems read on the loop.
+AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
+
+# Events per wait: the rest comes with the next one, so that a worker's heap of jobs stays small.
+_BATCH: Final = 64
+
+
+class Parkable(Job, Protocol):
+    """A job that is due when its descriptor is readable."""
+
+    fd: int
+    registered: bool
+
+
+class Poller:
+    """A set of parked connections. Linux only, see `AVAILABLE`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._parked: dict[int, Parkable] = {}
+        self._interruption = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._interruption, select.EPOLLIN)
+        self._shut = False
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `wait` would return at once."""
+        return self._epoll.fileno()
+
+    def park(self, item: Parkable) -> bool:
+        """Watch it; the caller owns it no more. Any thread.
+
+        Returns:
+            False when nothing is parked here any more: the caller still owns it.
+        """
+        events = select.EPOLLIN | select.EPOLLONESHOT
+        self._parked[item.fd] = item
+        if item.registered:
+            # The loop may have reclaimed it in the meantime, and closed it.
+            with contextlib.suppress(OSError):
+                self._epoll.modify(item.fd, events)
+        else:
+            item.registered = True
+            self._epoll.register(item.fd, events)
+        # Tested last: who shuts first sets this and then reclaims.
+        return not (self._shut and self.reclaim(item))
+
+    def reclaim(self, item: Parkable) -> bool:
+        """Take it out; False when somebody has it already. Any thread."""
+        if self._parked.pop(item.fd, None) is None:
+            return False
+        item.registered = False
+        self._epoll.unregister(item.fd)
+        return True
+
+    def wait(self, timeout: float) -> list[Parkable] | None:
+        """Wait up to `timeout` seconds for data; None in vain, empty when interrupted.
+
+        Whatever is returned belongs to the caller.
+        """
+        events = self._epoll.poll(timeout, _BATCH)
+        if not events:
+            return None
+        found = []
+        for fd, _ in events:
+            item = self._parked.pop(fd, None)
+            if item is not None:
+                found.append(item)
+            elif fd == self._interruption:
+                os.eventfd_read(fd)
+        return found
+
+    def interrupt(self) -> None:
+        """Let the wait that is under way return, or else the next one. Any thread."""
+        os.eventfd_write(self._interruption, 1)
+
+    def shut(self) -> None:
+        """From here on `park` takes nothing. Any thread."""
+        self._shut = True
+
+    def is_shut(self) -> bool:
+        """Whether `shut` was called."""
+        return self._shut
+
+    def close(self) -> None:
+        """Give the descriptors back, when nobody waits any more."""
+        self._epoll.close()
+        os.close(self._interruption)

@@ -1,0 +1,217 @@
+"""A connected socket as an asyncio transport that can be set aside.
+
+asyncio's own transport belongs to its loop for life, and costs a task and two turns of the
+loop to make. This one is ready at once, and while reading is paused and nothing waits to be
+written, the loop does not know the socket: another thread may use it.
+
+Everything here runs on the loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any, Final
+
+__all__ = ["READ_SIZE", "SocketTransport"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# What one read takes at most. asyncio asks for 256 KiB, which the allocator fetches from the
+# system and gives back each time; a request seldom has more than a few KiB.
+READ_SIZE: Final = 65_536
+
+
+class SocketTransport(asyncio.Transport):
+    """See `asyncio.Transport`; begins with reading paused, and without calling the protocol.
+
+    Args:
+        loop: The loop that has `add_reader`.
+        sock: A connected, non-blocking socket; owned and closed by the transport.
+        peername: Its other end, as `accept` told it.
+        protocol: Told of everything but `connection_made`, which the caller does.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_closing",
+        "_ended",
+        "_eof_due",
+        "_fd",
+        "_high",
+        "_loop",
+        "_low",
+        "_paused",
+        "_protocol",
+        "_reading",
+        "_sock",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        peername: Any,
+        protocol: asyncio.Protocol,
+    ) -> None:
+        super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": peername})
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._protocol = protocol
+        self._buffer = bytearray()
+        self._reading = False
+        self._paused = False  # the protocol was told to stop writing
+        self._eof_due = False
+        self._closing = False
+        self._ended = False  # `connection_lost` has been called, or will be in the next turn
+        self._high, self._low = 65_536, 16_384
+
+    # -- reading -------------------------------------------------------------------------
+
+    def is_reading(self) -> bool:
+        """See `asyncio.ReadTransport`."""
+        return self._reading
+
+    def pause_reading(self) -> None:
+        """See `asyncio.ReadTransport`. From here on the loop does not look at the socket."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        if not self._reading and not self._closing:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        try:
+            if data:
+                self._protocol.data_received(data)
+            elif self._protocol.eof_received():
+                self.pause_reading()
+            else:
+                self.close()
+        except Exception as error:
+            _log.exception("The server failed in the middle of a request; its connection is cut")
+            self._end(error)
+
+    # -- writing -------------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        """See `asyncio.WriteTransport`."""
+        if self._ended or not data:
+            return
+        if not self._buffer:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._end(error)
+                return
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+            self._loop.add_writer(self._fd, self._on_writable)
+        self._buffer += data
+        self._maybe_pause()
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._sock.send(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        del self._buffer[:sent]
+        if not self._buffer:
+            self._loop.remove_writer(self._fd)
+            if self._closing:
+                self._end(None)
+                return
+            if self._eof_due:
+                self._shut_down()
+        if self._paused and len(self._buffer) <= self._low:
+            self._paused = False
+            self._protocol.resume_writing()
+
+    def can_write_eof(self) -> bool:
+        """See `asyncio.WriteTransport`."""
+        return True
+
+    def write_eof(self) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._eof_due = True
+        if not self._buffer:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:  # the client was faster
+            self._end(error)
+
+    def get_write_buffer_size(self) -> int:
+        """See `asyncio.WriteTransport`."""
+        return len(self._buffer)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """See `asyncio.WriteTransport`: low, high."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._high = 65_536 if high is None else high
+        self._low = self._high // 4 if low is None else low
+        self._maybe_pause()
+
+    def _maybe_pause(self) -> None:
+        if not self._paused and len(self._buffer) > self._high:
+            self._paused = True
+            self._protocol.pause_writing()
+
+    # -- the end -------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """See `asyncio.BaseTransport`."""
+        return self._closing
+
+    def close(self) -> None:
+        """See `asyncio.BaseTransport`: what waits is still written."""
+        if not self._closing:
+            self.pause_reading()
+            self._closing = True
+            if not self._buffer:
+                self._end(None)
+
+    def abort(self) -> None:
+        """See `asyncio.WriteTransport`: what waits is thrown away."""
+        self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        self.pause_reading()
+        self._closing = self._ended = True
+        if self._buffer:
+            self._loop.remove_writer(self._fd)
+            self._buffer.clear()
+        # In the next turn, as asyncio does it: the protocol may be in the middle of something.
+        self._loop.call_soon(self._tell, error)
+
+    def _tell(self, error: Exception | None) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._sock.close()
