@@ -84,8 +84,19 @@ class DirectPath:
         server: The server, which has a poller.
     """
 
-    __slots__ = ("_h1", "_is_shut", "_leave", "_lender", "_park", "_reclaim", "_server", "_sock", "fd", "lent",
-                 "registered")  # fmt: skip
+    __slots__ = (
+        "_h1",
+        "_is_shut",
+        "_leave",
+        "_lender",
+        "_park",
+        "_reclaim",
+        "_server",
+        "_sock",
+        "fd",
+        "lent",
+        "registered",
+    )
 
     def __init__(self, lender: Lender, h1: H1Connection, sock: socket.socket, server: Host) -> None:
         assert server.poller is not None
