@@ -1,0 +1,207 @@
+"""The short way: what stays on it, what leaves it, and that nothing is lost in between."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aserve.errors import LocalProtocolError
+from aserve.server import direct
+from aserve.server.poller import AVAILABLE
+
+from ..conformance.wsgi_server import DEADLINE, LiveServer, request
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the short way needs epoll")
+
+
+def hello(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [threading.current_thread().name.encode()]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_small_request_does_not_wait_for_the_loop(loop: str) -> None:
+    """The loop is held up on purpose; the client gets its answers all the same."""
+    go, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(DEADLINE)
+
+    with LiveServer(hello, loop=loop) as live, live.connect() as client:
+        client.send(request())
+        first = client.answer().body  # a worker is awake, and watches
+        live.loop.call_soon_threadsafe(hold)
+        assert held.wait(DEADLINE)
+        for _ in range(20):
+            client.send(request())
+            assert client.answer().body == first
+        client.send(request("/", "POST", "Content-Length: 3") + b"abc")
+        assert client.answer().status == 200
+        client.send(request("/", "GET", "Connection: close"))
+        assert client.answer()["connection"] == "close"
+        assert client.rest() == b""
+        go.set()
+        live.until(lambda: not live.server._connections)
+        assert sorted(live.record().request.method for _ in range(23))[-1] == "POST"  # type: ignore[union-attr]
+
+
+def test_a_large_answer_that_the_client_takes_slowly() -> None:
+    """It is begun by the worker and ended by the loop; then the connection is parked again."""
+    body = b"x" * 20_000_000
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [body if environ["PATH_INFO"] == "/big" else b"small"]
+
+    with LiveServer(app) as live, live.connect(receive_buffer=4096) as client:
+        for _ in range(2):
+            client.send(request("/big"))
+            assert client.answer().body == body
+            client.send(request("/small"))
+            assert client.answer().body == b"small"
+
+
+def test_a_slow_path_is_remembered_until_it_is_quick() -> None:
+    go = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            go.wait(DEADLINE)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    with LiveServer(app) as live, live.connect() as client, live.connect() as other:
+        client.send(request("/slow"))
+        live.until(lambda: live.server.slow_paths == {b"/slow"})
+        # The next one has somebody else watch first.
+        other.send(request("/slow"))
+        live.until(lambda: len(live.server.pool.running()) == 2)
+        assert live.get("/quick").body == b"x"
+        go.set()
+        assert client.answer().body == other.answer().body == b"x"
+        client.send(request("/slow"))
+        assert client.answer().body == b"x"
+        live.until(lambda: not live.server.slow_paths)
+
+
+def test_the_memory_for_slow_paths_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_SLOW_PATHS", 2)
+    go = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        go.wait(DEADLINE)
+        start_response("200 OK", [])
+        return []
+
+    with LiveServer(app) as live:
+        clients = [live.connect() for _ in range(3)]
+        for number, client in enumerate(clients):
+            client.send(request(f"/{number}"))
+            live.until(lambda number=number: b"/%d" % number in live.server.slow_paths)  # type: ignore[misc]
+        assert live.server.slow_paths == {b"/2"}
+        go.set()
+        for client in clients:
+            with client:
+                assert client.answer().status == 200
+
+
+def test_a_response_that_cannot_be_sent_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The writer checks everything first, so this is for the day when it does not."""
+
+    def refuse(*_: object) -> bytes:
+        raise LocalProtocolError("no such response")
+
+    monkeypatch.setattr(direct, "serialize_whole", refuse)
+    with LiveServer(hello) as live, live.connect() as client:
+        client.send(request())
+        assert client.rest() == b""
+        assert not live.record().complete
+    assert "the response cannot be sent: no such response" in caplog.text
+
+
+def test_when_all_threads_are_busy_a_client_that_leaves_is_seen() -> None:
+    """Its request never reaches the application."""
+    go, began = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(environ["PATH_INFO"])
+        began.set()
+        go.wait(DEADLINE)
+        start_response("200 OK", [])
+        return []
+
+    with LiveServer(app, threads=1) as live, live.connect() as client:
+        client.send(request("/runs"))
+        assert began.wait(DEADLINE)
+        with live.connect() as other:
+            other.send(request("/left"))
+            live.until(lambda: len(live.server.pool._jobs) == 1)
+            other.reset()
+        assert live.record().client_left
+        go.set()
+        assert client.answer().status == 200
+    assert seen == ["/runs"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
+    """Clients that ask without a pause: each answer is whole or not begun, and the server ends."""
+    clients = 8
+    counts = [0] * clients
+    warm = threading.Barrier(clients + 1)
+    errors: list[str] = []
+
+    def ask(number: int, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+            while True:
+                try:
+                    sock.sendall(request(f"/{number}"))
+                except ConnectionError:
+                    return
+                answer = b""
+                while not answer.endswith((b"!", b"0\r\n\r\n")):
+                    try:
+                        piece = sock.recv(65_536)
+                    except ConnectionError:
+                        piece = b""
+                    if not piece:
+                        if answer:
+                            errors.append(f"cut in the middle: {answer!r}")
+                        return
+                    answer += piece
+                counts[number] += 1
+                if counts[number] == 10:
+                    warm.wait(DEADLINE)
+                if b"connection: close" in answer.lower():
+                    return
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes] | list[bytes]:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/3":
+            return iter([b"in ", b"pieces!"])
+        return [b"whole!"]
+
+    with LiveServer(app) as live:
+        threads = [
+            threading.Thread(target=ask, args=(number, live.port)) for number in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        warm.wait(DEADLINE)
+        before = sum(counts)
+        while sum(counts) < before + seed * 7:
+            pass
+        live.server.shutdown()
+        live.join()
+        for thread in threads:
+            thread.join(DEADLINE)
+    assert errors == []
+    assert min(counts) >= 10

@@ -1,0 +1,146 @@
+"""Connections at rest: parked by one thread, taken by another, never by two."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from aserve.server.poller import AVAILABLE, Poller
+
+from ..helpers import PATIENCE
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there is no epoll here")
+
+
+class _Item:
+    def __init__(self, sock: socket.socket) -> None:
+        self.fd = sock.fileno()
+        self.registered = False
+
+    def run(self) -> None: ...
+
+    def overdue(self) -> None: ...
+
+    def drop(self) -> None: ...
+
+
+@pytest.fixture
+def poller() -> Iterator[Poller]:
+    poller = Poller()
+    yield poller
+    poller.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_data_hands_the_item_out_once(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    item = _Item(ours)
+    assert poller.park(item)
+    assert poller.wait(0) is None
+    theirs.send(b"x")
+    assert poller.wait(PATIENCE) == [item]
+    theirs.send(b"y")
+    assert poller.wait(0) is None  # it is the taker's now, whatever comes
+    assert not poller.reclaim(item)
+    assert poller.park(item)
+    assert poller.wait(PATIENCE) == [item]  # what came meanwhile is told of at once
+
+
+def test_reclaimed_is_silent_and_can_be_parked_again(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    item = _Item(ours)
+    poller.park(item)
+    assert poller.reclaim(item)
+    assert not poller.reclaim(item)
+    theirs.send(b"x")
+    assert poller.wait(0) is None
+    poller.park(item)
+    assert poller.wait(PATIENCE) == [item]
+
+
+def test_the_end_of_a_connection_is_an_event(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    item = _Item(ours)
+    poller.park(item)
+    theirs.close()
+    assert poller.wait(PATIENCE) == [item]
+
+
+def test_interrupt_ends_the_wait_that_is_under_way_or_the_next(poller: Poller) -> None:
+    poller.interrupt()
+    assert poller.wait(PATIENCE) == []
+    assert poller.wait(0) is None
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(poller.wait(PATIENCE)))
+    thread.start()
+    poller.interrupt()
+    thread.join(PATIENCE)
+    assert found == [[]]
+
+
+def test_nothing_is_parked_when_it_is_shut(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    item = _Item(pair[0])
+    assert not poller.is_shut()
+    poller.shut()
+    assert poller.is_shut()
+    assert not poller.park(item)
+    pair[1].send(b"x")
+    assert poller.wait(0) is None
+
+
+def test_a_connection_that_was_reclaimed_and_closed_meanwhile_is_left_alone(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """The worker parks just when the loop has cut the connection."""
+    ours, theirs = pair
+    item = _Item(ours)
+    poller.park(item)
+    theirs.send(b"x")
+    assert poller.wait(PATIENCE) == [item]
+    ours.close()
+    assert poller.park(item)
+    assert poller.wait(0) is None
+
+
+def test_two_threads_never_get_the_same(poller: Poller) -> None:
+    """One takes by waiting, the other by reclaiming; each item ends up with exactly one."""
+    pairs = [socket.socketpair() for _ in range(200)]
+    items = [_Item(ours) for ours, _ in pairs]
+    for item in items:
+        poller.park(item)
+    waited: list[object] = []
+    reclaimed: list[object] = []
+
+    def wait() -> None:
+        while (found := poller.wait(PATIENCE)) != []:
+            waited.extend(found or ())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    for item, (_, theirs) in zip(items, pairs, strict=True):
+        theirs.send(b"x")
+        if poller.reclaim(item):
+            reclaimed.append(item)
+    poller.interrupt()
+    thread.join(PATIENCE)
+    assert sorted(map(id, waited + reclaimed)) == sorted(map(id, items))
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
