@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import struct
@@ -226,7 +227,7 @@ class Connection(asyncio.Protocol):
 
     def resume_body(self) -> None:
         """The application has read what was buffered."""
-        if not self._lingering:
+        if not (self._lingering or self._is_lent):
             self._transport.resume_reading()
 
     def send_continue(self) -> None:
@@ -274,7 +275,9 @@ class Connection(asyncio.Protocol):
             return
         if self._is_lent:
             if not exchange.claim():
-                return  # a whole answer is on its way; see finish_answer
+                # A worker is just reading or writing, for a moment.
+                self.post(functools.partial(self.flush, exchange))
+                return
             self.take_back([])
         outcome = self._sender.flush(exchange)
         if outcome is Outcome.ENDED:

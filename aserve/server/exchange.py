@@ -76,6 +76,10 @@ class Direct(Protocol):
         """Send a complete response; the exchange's lease was claimed before."""
         ...
 
+    def give_back(self) -> None:
+        """Leave the connection to the loop; the exchange's lease was claimed before."""
+        ...
+
 
 class Exchange:
     """See the module's docstring.
@@ -114,7 +118,7 @@ class Exchange:
         self.request = request
         self.direct = direct
         # Who takes the token has the connection: the worker that answers, or the loop.
-        self._lease: list[None] = [] if direct is None else [None]
+        self._lease: list[None] = []
         self.started_at = time()
         self.started_clock = perf_counter()
         # Request body.
@@ -139,6 +143,10 @@ class Exchange:
     def __str__(self) -> str:
         return f"{self.request.method} {self.request.target.decode('latin-1')}"
 
+    def lend(self) -> None:
+        """From here on, whoever claims the connection first has it. Its owner's thread."""
+        self._lease.append(None)
+
     def claim(self) -> bool:
         """Whether the connection is the caller's from here on; only the first gets it."""
         try:
@@ -157,13 +165,14 @@ class Exchange:
         self.body_size += len(data)
         return self.body_size
 
-    def start_stream(self, high_water: int) -> StreamBody:
+    def start_stream(self, high_water: int, pull: Callable[[], bool] | None = None) -> StreamBody:
         """From here on the body is a pipe; what was collected goes into it first."""
         connection = self.connection
         stream = self.stream = StreamBody(
             high_water,
             on_first_read=lambda: connection.post(connection.send_continue),
             on_resume=lambda: connection.post(connection.resume_body),
+            pull=pull,
         )
         for part in self._parts or ():
             stream.feed(part)
@@ -254,6 +263,8 @@ class Exchange:
 
     def _put(self, item: Item) -> None:
         self._items.append(item)
+        if self.direct is not None and self.claim():
+            self.direct.give_back()  # from here on it takes the long way
         if not self._flush_posted:
             self._flush_posted = True
             self.connection.post(functools.partial(self.connection.flush, self))

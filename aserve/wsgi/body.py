@@ -4,6 +4,9 @@ Threads: `feed`, `feed_eof` and `fail` are called on the loop thread and never b
 reading methods are called by the application, in its worker thread or any other, and block
 until bytes, the end or an error arrive. One condition guards everything.
 
+A reader that finds the pipe empty may be able to fill it itself, by `pull`, which saves two
+changes of threads for each piece; when `pull` gives up, the loop goes on.
+
 Small bodies never come here: they are collected before a thread is taken and handed to the
 application as `io.BytesIO`.
 """
@@ -26,6 +29,9 @@ class StreamBody:
             send `100 Continue`. Called in the application's thread; must not block.
         on_resume: Called when the buffer has drained after `feed` said that it was full.
             Called in the application's thread; must not block.
+        pull: Called when the application wants bytes and there are none: adds some with
+            `feed` and `feed_eof` and returns True, or leaves it to the loop for good. One
+            thread at a time.
     """
 
     def __init__(
@@ -33,10 +39,13 @@ class StreamBody:
         high_water: int,
         on_first_read: Callable[[], object],
         on_resume: Callable[[], object],
+        pull: Callable[[], bool] | None = None,
     ) -> None:
         self._high_water = high_water
         self._on_first_read: Callable[[], object] | None = on_first_read
         self._on_resume = on_resume
+        self._pull = pull
+        self._pulling = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._pieces: deque[bytes] = deque()
         self._position = 0  # in the first piece: reading byte by byte must not copy the rest
@@ -45,7 +54,7 @@ class StreamBody:
         self._error: Exception | None = None
         self._paused = False
 
-    # -- loop thread ---------------------------------------------------------------------
+    # -- loop thread, or whoever pulls ---------------------------------------------------
 
     def feed(self, data: bytes) -> bool:
         """Add bytes.
@@ -56,7 +65,8 @@ class StreamBody:
         with self._changed:
             self._pieces.append(data)
             self._size += len(data)
-            self._paused = self._size >= self._high_water
+            # Who pulls takes no more than there is room for.
+            self._paused = self._pull is None and self._size >= self._high_water
             self._changed.notify_all()
             return not self._paused
 
@@ -121,6 +131,8 @@ class StreamBody:
 
     def _next_piece(self, limit: int | None, line: bool) -> bytes:
         """The next bytes, at most `limit` and, with `line`, up to a line feed; none at the end."""
+        if self._pull is not None and not self._pieces:
+            self._pull_bytes()
         with self._changed:
             if not self._pieces and not self._eof:
                 self._wait_for_bytes()
@@ -144,6 +156,17 @@ class StreamBody:
         if resume:
             self._on_resume()
         return first if end - start == len(first) else first[start:end]
+
+    def _pull_bytes(self) -> None:
+        with self._pulling:
+            while (
+                self._pull is not None
+                and not self._pieces
+                and not self._eof
+                and self._error is None
+            ):
+                if not self._pull():
+                    self._pull = None
 
     def _wait_for_bytes(self) -> None:
         if self._on_first_read is not None:
