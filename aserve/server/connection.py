@@ -136,6 +136,7 @@ class Connection(asyncio.Protocol):
             # A cut takes the exchange away before the connection is lost.
             self._observe(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
         self._sender.abandon()
+        self._direct = None
         self._server.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -448,8 +449,7 @@ class Connection(asyncio.Protocol):
 
     def closed_by_worker(self) -> None:
         """See `aserve.server.direct`."""
-        self._cut_due = False
-        self._own()
+        cast(SocketTransport, self._transport).closed_elsewhere()
         self.connection_lost(None)
 
     def finish_answer(self, exchange: Exchange, rest: bytes) -> None:
