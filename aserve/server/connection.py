@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_close_after_read",
         "_cut_due",
         "_direct",
         "_drained",
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._sender: Sender
         self._direct: DirectPath | None = None
+        self._close_after_read = False
         self._cut_due = False
         self.exchange: Exchange | None = None
         self._drained = 0  # bytes of an unread body thrown away
@@ -144,6 +146,9 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self._handle(self._h1.receive_data(data))
+        if self._close_after_read:
+            self._close_after_read = False
+            self.close_if_idle()
         if self.exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
             self._transport.pause_reading()
 
@@ -309,8 +314,10 @@ class Connection(asyncio.Protocol):
             self._linger_timer.cancel()
             self._linger_timer = None
         if self._server.is_draining and not self._h1.buffered:
-            self._transport.close()
-            return
+            if not self._has_unread():
+                self._transport.close()
+                return
+            self._close_after_read = True
         self._handle(self._h1.next_cycle())
         if self.exchange is None and self._h1.eof and not self._lingering:
             self._transport.close()
@@ -368,8 +375,17 @@ class Connection(asyncio.Protocol):
 
         Half a head is no request yet: its sender has been promised nothing.
         """
-        if self.exchange is None and not self._is_lent:
+        if self.exchange is not None or self._is_lent:
+            return
+        if self._has_unread():
+            # It was sent before the client could know of the end, so it is answered.
+            self._close_after_read = True
+        else:
             self._transport.close()
+
+    def _has_unread(self) -> bool:
+        transport = self._transport
+        return isinstance(transport, SocketTransport) and transport.has_unread()
 
     def cut(self) -> None:
         """End now, whatever is under way."""
@@ -415,13 +431,17 @@ class Connection(asyncio.Protocol):
         return self._direct is not None and self._direct.lent
 
     def _lend(self) -> None:
-        """Let the workers have the connection, when it is at rest in every respect."""
+        """Let the workers have the connection, when it is at rest in every respect.
+
+        Not while all threads are busy: the loop would have to take it back.
+        """
         if (
             self._direct is not None
             and self.exchange is None
             and self._h1.receiving is Receiving.HEAD
             and not (self._h1.buffered or self._h1.eof or self._lingering)
             and not (self._server.is_draining or self._transport.is_closing())
+            and not self._server.pool.is_full
             and self._transport.get_write_buffer_size() == 0
         ):
             self._transport.pause_reading()

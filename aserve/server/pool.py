@@ -146,6 +146,11 @@ class WorkerPool:
         """Threads that exist now, busy or idle."""
         return len(self._workers)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether every thread that may be is busy."""
+        return len(self._workers) - len(self._idle) - self._watching >= self._max_threads
+
     def start(self, source: Source) -> None:
         """Begin to take jobs from a source; it is the caller's to close. Loop thread."""
         self._source = source

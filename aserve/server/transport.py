@@ -88,6 +88,13 @@ class SocketTransport(asyncio.Transport):
             self._reading = True
             self._loop.add_reader(self._fd, self._on_readable)
 
+    def has_unread(self) -> bool:
+        """Whether bytes have come that nobody has read."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def _on_readable(self) -> None:
         try:
             data = self._sock.recv(READ_SIZE)

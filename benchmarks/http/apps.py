@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 HELLO = b"Hello, World!"
 _CHUNK = b"x" * 100
 CHUNKS = 1000
+SLEEP = 0.05  # seconds
 # What browsers and gunicorn's and Werkzeug's file wrappers use or multiply.
 _BLOCK = 65_536
 
@@ -51,6 +53,39 @@ def upload(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
     body = b"%d" % size
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def mixed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer at once, but for `/slow` after 50 ms of sleep."""
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(SLEEP)
+    return hello(environ, start_response)
+
+
+def slow(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer after 50 ms of sleep, as a view does that waits for a database."""
+    time.sleep(SLEEP)
+    return hello(environ, start_response)
+
+
+class _Endless:
+    def __iter__(self) -> _Endless:
+        return self
+
+    def __next__(self) -> bytes:
+        return _CHUNK
+
+    def close(self) -> None:
+        with Path(os.environ["BENCHMARK_FILE"]).open("a") as file:
+            file.write(f"{time.monotonic()}\n")
+
+
+def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer until the client leaves, and note in `BENCHMARK_FILE` when `close` was called."""
+    if environ["PATH_INFO"] != "/endless":
+        return hello(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return _Endless()
 
 
 def send_file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -270,7 +270,7 @@ class Shell:
             is_observed=True,
             clock=SimpleNamespace(date_line=lambda: DATE),
             mailbox=SimpleNamespace(post=self.mailbox.append),
-            pool=SimpleNamespace(submit=self.queue.append),
+            pool=SimpleNamespace(submit=self.queue.append, is_full=False),
             loop=SimpleNamespace(call_later=self._call_later),
             add=lambda _: self._count(1),
             discard=lambda _: self._count(-1),
