@@ -35,7 +35,7 @@ class Scenario:
 
 # What Chromium sends for a page that has been visited before, with a session cookie: 18 fields
 # together with Host.
-_BROWSER: Final = (
+BROWSER: Final = (
     ("Connection", "keep-alive"),
     ("Cache-Control", "max-age=0"),
     ("sec-ch-ua", '"Chromium";v="142", "Not_A Brand";v="99"'),
@@ -68,7 +68,7 @@ SCENARIOS: Final = (
     Scenario("hello-c32", "hello, keep-alive, 32 connections"),
     Scenario("hello-c1", "hello, 1 connection", connections=1),
     Scenario("hello-c256", "hello, 256 connections", connections=256),
-    Scenario("browser", "hello, 18 browser headers, 32 connections", headers=_BROWSER),
+    Scenario("browser", "hello, 18 browser headers, 32 connections", headers=BROWSER),
     Scenario("flask", "Flask app, 32 connections", app="benchmarks.http.flask_app:app"),
     Scenario("new-connection", "new connection per request, 32 clients", headers=_CLOSE),
     Scenario("log", "hello, access log on, 32 connections", log=True),
