@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from .. import common
-from . import report, servers, wrk
+from . import picture, report, servers, wrk
 from .goals import Verdict, judge
 from .run import Plan, Row, measure
 from .scenarios import SCENARIOS, Scenario
@@ -104,7 +104,10 @@ def _run(options: argparse.Namespace) -> int:
     verdicts = judge(rows)
     if verdicts:
         print(report.verdicts_table(verdicts))
-    print(f"saved: {report.save(rows, verdicts, about).relative_to(common.ROOT)}")
+    saved = report.save(rows, verdicts, about)
+    print(f"saved: {saved.relative_to(common.ROOT)}")
+    if picture.draw(rows, saved.with_suffix(".svg")):
+        print(f"saved: {saved.with_suffix('.svg').relative_to(common.ROOT)}")
     problems = _problems(rows, verdicts, [scenario.name for scenario in scenarios])
     if not options.check or not problems:
         return 0

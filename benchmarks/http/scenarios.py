@@ -67,13 +67,17 @@ _CLOSE: Final = (("Connection", "close"),)
 SCENARIOS: Final = (
     Scenario("hello-c32", "hello, keep-alive, 32 connections"),
     Scenario("hello-c1", "hello, 1 connection", connections=1),
+    Scenario("hello-c8", "hello, 8 connections", connections=8),
     Scenario("hello-c256", "hello, 256 connections", connections=256),
+    Scenario("hello-c1024", "hello, 1,024 connections", connections=1024),
     Scenario("browser", "hello, 18 browser headers, 32 connections", headers=BROWSER),
     Scenario("flask", "Flask app, 32 connections", app="benchmarks.http.flask_app:app"),
     Scenario("new-connection", "new connection per request, 32 clients", headers=_CLOSE),
     Scenario("log", "hello, access log on, 32 connections", log=True),
     Scenario("stream", "streaming 1,000 chunks, 8 clients", app=f"{_APPS}:stream", connections=8),
     Scenario("echo", "64 KB echo POST", f"{_APPS}:echo", method="POST", body=65_536),
+    Scenario("upload-1k", "1 KB upload", f"{_APPS}:upload", method="POST", body=1024),
+    Scenario("upload-64k", "64 KB upload", f"{_APPS}:upload", method="POST", body=65_536),
     Scenario(
         "upload", "1 MB upload, 8 clients", f"{_APPS}:upload", connections=8, method="POST",
         body=1_048_576,
