@@ -54,6 +54,10 @@ _PULL_MILLISECONDS: Final = 2
 _SLOW_PATHS: Final = 256
 
 
+def _wake_up() -> None:
+    """Nothing to do but to have the other messages delivered."""
+
+
 class Lender(Carrier, Protocol):
     """The connection, as the short way uses it."""
 
@@ -273,6 +277,8 @@ class DirectPath:
         else:
             self._sock.close()
             self._leave(lender.closed_by_worker)
+            if self._is_shut():  # looked at behind `leave`; who shuts delivers behind that
+                lender.post(_wake_up)
 
     def _park_or_give_back(self) -> None:
         if not self._park(self):

@@ -17,7 +17,7 @@ the order of arrival, and a client that leaves meanwhile is seen.
 Waking is lazy. Two threads that run Python at once only fight over the interpreter lock, so
 while a worker is getting through the queue quickly, no second one is woken. The workers are
 stuck once none has taken a job for a while. When the process has hardly used the processor
-meanwhile, they wait for something, and there is a thread for each waiting job at once. When it
+meanwhile, they wait for something, and there is a thread for each waiting job soon. When it
 has, more threads would only be slower together: one is woken after a longer while, so that a
 long computation does not hold up all the others, and a worker that sees another one at the
 queue leaves it to that one.
@@ -61,6 +61,9 @@ _QUIET_TICKS: Final = 20
 # The same when the process is busy computing: the interpreter's switch interval, so that what is
 # stuck is one long computation and not many that take turns.
 BUSY_STALL_SECONDS: Final = 0.005
+
+# Threads woken in one tick: starting one takes up to 0.1 ms, for which the loop waits.
+_WAKES: Final = 8
 
 # Processor seconds per second from which the process counts as busy.
 _BUSY: Final = 0.7
@@ -241,7 +244,8 @@ class WorkerPool:
         stall = self._stall = self._measure(now)
         if now - pickup > stall and self._wants_a_hand():
             # One for each waiting job and one for the watch, or the fewest that can be.
-            for _ in range(len(self._jobs) + 1 if stall == STALL_SECONDS else 1):
+            wakes = min(len(self._jobs) + 1, _WAKES) if stall == STALL_SECONDS else 1
+            for _ in range(wakes):
                 if not self._wake_one():
                     self._watch_on_loop()
                     break

@@ -351,6 +351,7 @@ class Server:
         self._changed.set()
 
     async def _drain(self, grace: float) -> None:
+        self.mailbox.deliver()  # what workers left there without a wake-up
         cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
         try:
             await self._empty_backlog(grace)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import common
-from .goals import CURRENT_VERSION, Measure, Verdict
+from .goals import Measure, Verdict
 from .run import Row
 from .scenarios import Scenario
 
@@ -56,8 +56,6 @@ def _goal(verdict: Verdict) -> str:
 def _word(verdict: Verdict) -> str:
     if verdict.reached:
         return "reached"
-    if verdict.goal.version > CURRENT_VERSION:
-        return f"short, due in {verdict.goal.version}"
     return "SHORT" if verdict.failed else "short, within tolerance"
 
 
@@ -92,7 +90,6 @@ def save(
                 "value": verdict.value,
                 "score": verdict.score,
                 "reached": verdict.reached,
-                "due": verdict.goal.version,
             }
             for verdict in verdicts
         ],

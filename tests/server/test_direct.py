@@ -205,3 +205,46 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
             thread.join(DEADLINE)
     assert errors == []
     assert min(counts) >= 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])
+def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int) -> None:
+    """Small, long and slow requests are under way; the server is closed all the same."""
+    stop = threading.Event()
+    warm = threading.Semaphore(0)
+
+    def ask(number: int, port: int) -> None:
+        method, body = ("POST", b"x" * 300_000) if number % 3 == 2 else ("GET", b"")
+        length = f"Content-Length: {len(body)}"
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+                    for _ in range(3):
+                        sock.sendall(request(f"/{number}", method, header, length) + body)
+                        if not sock.recv(65_536):
+                            break
+                        warm.release()
+            except OSError:
+                continue  # the server closes after one answer, or at the end
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        size = len(environ["wsgi.input"].read())
+        if environ["PATH_INFO"] == "/4":
+            stop.wait(0.003)  # longer than a stall
+        start_response("200 OK", [])
+        return [b"%d" % size]
+
+    with LiveServer(app) as live:
+        threads = [threading.Thread(target=ask, args=(number, live.port)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20 + seed * 7):
+            assert warm.acquire(timeout=DEADLINE)
+        live.server.shutdown(grace=0)
+        live.join()
+        stop.set()
+        for thread in threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+    assert not live.server._connections

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
+from time import perf_counter
 
 import pytest
 
-from aserve.server.mailbox import Mailbox
+from aserve.server.mailbox import ROUND_SECONDS, Mailbox
 
 from ..helpers import PATIENCE
 
@@ -51,6 +53,25 @@ async def test_messages_share_a_wake_up(monkeypatch: pytest.MonkeyPatch) -> None
     mailbox.post(done.set)
     await done.wait()
     assert len(wakes) == 1
+
+
+async def test_messages_that_take_long_leave_the_loop_its_turns() -> None:
+    mailbox = Mailbox(asyncio.get_running_loop())
+    seen: list[str] = []
+
+    def take_long(number: int) -> None:
+        if number == 0:
+            asyncio.get_running_loop().call_soon(seen.append, "a turn of the loop")
+        end = perf_counter() + ROUND_SECONDS
+        while perf_counter() < end:
+            pass
+        seen.append(f"message {number}")
+
+    for number in range(3):
+        mailbox.post(functools.partial(take_long, number))
+    while len(seen) < 4:
+        await asyncio.sleep(0)
+    assert seen == ["message 0", "a turn of the loop", "message 1", "message 2"]
 
 
 async def test_a_message_that_posts_again_does_not_keep_the_loop() -> None:
