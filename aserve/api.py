@@ -47,7 +47,7 @@ class Hooks:
 
     Args:
         sockets: Listening sockets to use instead of binding; the server closes them.
-        ssl_context: Speak TLS.
+        ssl_context: Speak TLS; goes before the option `cert`.
         on_exchange: Called on the loop thread with the record of each finished exchange.
         on_ready: Called on the loop thread when the server accepts connections.
     """
@@ -99,12 +99,13 @@ async def open_server(
 
 @contextlib.asynccontextmanager
 async def _open(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> AsyncIterator[Server]:
+    context = hooks.ssl_context
+    if context is None and config.cert is not None:
+        context = await _to_its_end(_in_thread(lambda: load_context(config)))
     # To its end: a resolver's thread that is left behind would leave its sockets behind, too.
     sockets, unix_files = await _to_its_end(_open_sockets(config, hooks), undo=_close_sockets)
     try:
-        server = Server(
-            app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=hooks.ssl_context
-        )
+        server = Server(app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=context)
     except BaseException:
         await _close_sockets((sockets, unix_files))
         raise
@@ -342,6 +343,19 @@ async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     if config.fd is not None:
         return sockets, []
     return sockets, await _in_thread(lambda: UnixFile.of_all(sockets))
+
+
+def load_context(config: ServerConfig) -> ssl.SSLContext | None:
+    """The TLS context that the options ask for; None for plain HTTP. Reads files.
+
+    Raises:
+        ConfigError: A file cannot be used.
+    """
+    if config.cert is None:
+        return None
+    from .net.tls import make_context
+
+    return make_context(config.cert, config.key)
 
 
 async def _in_thread(function: Callable[[], _T]) -> _T:

@@ -212,6 +212,15 @@ class ServerConfig(Limits):
         group="Listening", metavar="NUMBER", check=_between(1, 65535),
     )  # fmt: skip
 
+    cert: str | None = _option(
+        None, "Serve HTTPS with this certificate, a PEM file with its chain.",
+        group="HTTPS", metavar="FILE", check=_not_empty,
+    )  # fmt: skip
+    key: str | None = _option(
+        None, "The certificate's private key, when it is in a PEM file of its own.",
+        group="HTTPS", metavar="FILE", check=_not_empty,
+    )  # fmt: skip
+
     # anyio's and Starlette's default. Threads are made when needed and leave when idle.
     threads: int = _option(
         40, "Most threads that run the app at the same time.",
@@ -245,6 +254,8 @@ class ServerConfig(Limits):
             object.__setattr__(
                 self, option.name, check_value(option, getattr(self, option.name), option.name)
             )
+        if self.key is not None and self.cert is None:
+            raise ConfigError("key", self.key, "has no certificate; name its file with cert")
 
 
 class ServerOptions(TypedDict, total=False):
@@ -264,6 +275,8 @@ class ServerOptions(TypedDict, total=False):
     uds: str | None
     fd: int | None
     backlog: int
+    cert: str | None
+    key: str | None
     threads: int
     grace: float
     loop: Literal["auto", "asyncio", "uvloop"]

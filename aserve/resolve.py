@@ -19,7 +19,7 @@ from .config import (
 )
 from .errors import ConfigError
 
-__all__ = ["Inputs", "Resolved", "Source", "resolve"]
+__all__ = ["Inputs", "Resolved", "Source", "resolve", "respelled"]
 
 
 class Source(NamedTuple):
@@ -88,7 +88,19 @@ def resolve(inputs: Inputs) -> Resolved:
             sources[name], spelling, value = found
             values[name] = check_value(option, value, spelling)
     app = values.pop("app", None)
-    return Resolved(ServerConfig(**values), sources, app)
+    try:
+        return Resolved(ServerConfig(**values), sources, app)
+    except ConfigError as error:  # options that do not go together
+        raise respelled(error, sources) from None
+
+
+def respelled(error: ConfigError, sources: Mapping[str, Source]) -> ConfigError:
+    """The same error, with the option spelled as in the source that holds it."""
+    source = sources.get(error.option)
+    if source is None or source.kind == "default":
+        return error
+    spelling = f"{error.option} in {source.where}" if source.kind == "file" else source.where
+    return ConfigError(spelling, error.value, error.fix)
 
 
 def _look_up(option: Option, inputs: Inputs) -> tuple[Source, str, Any] | None:

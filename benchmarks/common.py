@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,9 +54,13 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def answers(port: int, path: str = "/") -> bool:
+def answers(port: int, path: str = "/", *, tls: bool = False) -> bool:
     """Tell whether a GET on the port is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    if tls:
+        # Nobody has signed the benchmark's certificate.
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         return connection.getresponse().status == 200
@@ -65,19 +70,22 @@ def answers(port: int, path: str = "/") -> bool:
         connection.close()
 
 
-def wait_for_answer(process: subprocess.Popen[bytes], port: int, *, pause: float = 0.02) -> None:
+def wait_for_answer(
+    process: subprocess.Popen[bytes], port: int, *, pause: float = 0.02, tls: bool = False
+) -> None:
     """Return when the server answers.
 
     Args:
         process: The server, which must not end meanwhile.
         port: Its port on 127.0.0.1.
         pause: Seconds between two tries.
+        tls: Whether it speaks TLS.
 
     Raises:
         BenchmarkError: It ended, or did not answer within `START_TIMEOUT` seconds.
     """
     deadline = time.monotonic() + START_TIMEOUT
-    while not answers(port):
+    while not answers(port, tls=tls):
         if process.poll() is not None:
             raise BenchmarkError(f"ended with status {process.returncode} before it answered")
         if time.monotonic() > deadline:

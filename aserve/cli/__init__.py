@@ -24,11 +24,13 @@ import click
 from ..config import ServerConfig
 from ..errors import AppLoadError, ConfigError, ListenError
 from ..loader import LoadedApp, load_app
+from ..resolve import respelled
 from .commands import DefaultGroup, ServingCommand
 from .settings import Settings, gather, table, unknown_variables
 
 if TYPE_CHECKING:
     import socket
+    import ssl  # a Python may have been built without it
 
     from ..console import Console
     from ..server import Server
@@ -160,6 +162,7 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
     if other := _other_distribution(Path(__file__).parents[2]):
         click.echo(f"aserve: {other}", err=True)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    context = _load_context(settings)
     with listen(settings.resolved, is_terminal=is_terminal, environment=os.environ) as (
         sockets,
         notes,
@@ -171,14 +174,33 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
         # After the import, so that the app's own logging configuration is seen.
         configure_logging(config.log_level)
         about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=started_at)
-        must_leave = _serve_forever(loaded.app, config, sockets, Console(config, about))
+        must_leave = _serve_forever(
+            loaded.app, config, Console(config, about), sockets=sockets, context=context
+        )
     if must_leave:
         _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
 
 
+def _load_context(settings: Settings) -> ssl.SSLContext | None:
+    """Before the app is imported: a bad file is told at once."""
+    if settings.resolved.config.cert is None:
+        return None
+    from ..api import load_context
+
+    try:
+        return load_context(settings.resolved.config)
+    except ConfigError as error:
+        raise respelled(error, settings.resolved.sources) from None
+
+
 def _serve_forever(
-    app: WSGIApp, config: ServerConfig, sockets: Sequence[socket.socket], console: Console
+    app: WSGIApp,
+    config: ServerConfig,
+    console: Console,
+    *,
+    sockets: Sequence[socket.socket],
+    context: ssl.SSLContext | None,
 ) -> bool:
     from ..api import Hooks, run_configured
 
@@ -192,6 +214,7 @@ def _serve_forever(
 
     hooks = Hooks(
         sockets=sockets,
+        ssl_context=context,
         on_ready=on_ready,
         on_exchange=console.on_exchange if config.access_log else None,
     )

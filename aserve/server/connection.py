@@ -123,8 +123,7 @@ class Connection(asyncio.Protocol):
             **_client_certificate(transport),
         }
         if self._server.poller is not None and isinstance(transport, SocketTransport):
-            sock = transport.get_extra_info("socket")
-            self._direct = DirectPath(self, self._h1, sock, self._server)
+            self._direct = DirectPath(self, self._h1, transport, self._server)
         self._server.add(self)
         self._lend()
 
@@ -443,6 +442,7 @@ class Connection(asyncio.Protocol):
             and not (self._server.is_draining or self._transport.is_closing())
             and not self._server.pool.is_full
             and self._transport.get_write_buffer_size() == 0
+            and not cast(SocketTransport, self._transport).is_ahead
         ):
             self._transport.pause_reading()
             self._direct.lend()

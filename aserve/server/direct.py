@@ -29,7 +29,6 @@ from __future__ import annotations
 import functools
 import logging
 import select
-import socket
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -40,7 +39,7 @@ from ..http.state import Receiving
 from .exchange import Carrier, Exchange
 from .interfaces import Host
 from .sender import serialize_whole
-from .transport import READ_SIZE
+from .transport import READ_SIZE, SocketTransport
 
 __all__ = ["DirectPath"]
 
@@ -92,12 +91,13 @@ class DirectPath:
     Args:
         lender: The connection.
         h1: Its protocol state.
-        sock: Its socket.
+        transport: Its transport, whose channel the workers use.
         server: The server, which has a poller.
     """
 
     __slots__ = (
         "_body_buffer",
+        "_channel",
         "_h1",
         "_is_shut",
         "_leave",
@@ -105,24 +105,27 @@ class DirectPath:
         "_park",
         "_reclaim",
         "_server",
-        "_sock",
+        "_transport",
         "fd",
         "lent",
         "registered",
     )
 
-    def __init__(self, lender: Lender, h1: H1Connection, sock: socket.socket, server: Host) -> None:
+    def __init__(
+        self, lender: Lender, h1: H1Connection, transport: SocketTransport, server: Host
+    ) -> None:
         assert server.poller is not None
         self._lender = lender
         self._h1 = h1
-        self._sock = sock
+        self._transport = transport
+        self._channel = transport.channel
         self._server = server
         self._body_buffer = server.config.body_buffer
         self._leave: Callable[[Callable[[], object]], None] = server.mailbox.leave
         self._park: Callable[[DirectPath], bool] = server.poller.park
         self._reclaim: Callable[[DirectPath], bool] = server.poller.reclaim
         self._is_shut: Callable[[], bool] = server.poller.is_shut
-        self.fd = sock.fileno()
+        self.fd = self._channel.fileno()
         self.registered = False  # the poller's note
         self.lent = False
 
@@ -162,7 +165,10 @@ class DirectPath:
     def run(self) -> None:
         """See `Job`: data has come."""
         try:
-            data = self._sock.recv(READ_SIZE)
+            data = self._channel.recv(READ_SIZE)
+        except BlockingIOError:  # a part of a TLS record
+            self._park_or_give_back()
+            return
         except OSError:
             data = b""
         # At the end, and after an error, the loop reads the same once more.
@@ -212,7 +218,7 @@ class DirectPath:
         if stream is None or not exchange.claim():
             return False
         try:
-            data = self._sock.recv(READ_SIZE)
+            data = self._channel.recv(READ_SIZE)
         except BlockingIOError:
             data = self._wait_and_read()
         except OSError:
@@ -237,7 +243,7 @@ class DirectPath:
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         try:
-            return self._sock.recv(READ_SIZE) if poll.poll(_PULL_MILLISECONDS) else b""
+            return self._channel.recv(READ_SIZE) if poll.poll(_PULL_MILLISECONDS) else b""
         except OSError:
             return b""
 
@@ -261,7 +267,7 @@ class DirectPath:
             lender.post(functools.partial(lender.break_off, exchange))
             return
         try:
-            sent = self._sock.send(data)
+            sent = self._channel.send(data)
         except OSError:
             sent = 0  # the loop tries again, and sees what is wrong
         if sent < len(data) or h1.receiving is not Receiving.COMPLETE or h1.buffered:
@@ -275,13 +281,14 @@ class DirectPath:
             h1.next_cycle()
             self._park_or_give_back()
         else:
-            self._sock.close()
+            self._channel.close()
             self._leave(lender.closed_by_worker)
             if self._is_shut():  # looked at behind `leave`; who shuts delivers behind that
                 lender.post(_wake_up)
 
     def _park_or_give_back(self) -> None:
-        if not self._park(self):
+        # What TLS has read ahead would wake up nobody.
+        if self._transport.is_ahead or not self._park(self):
             self._give_back([])
 
     def _give_back(self, events: list[Event]) -> None:

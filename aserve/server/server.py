@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
@@ -49,8 +49,9 @@ _ACCEPT_BATCH: Final = 64
 _ACCEPT_PAUSE: Final = 0.1
 _ACCEPT_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-# A handshake is two round trips; a client that takes longer is mute.
-_HANDSHAKE_SECONDS: Final = 10.0
+# At the end of a server, how long a client that has just finished its handshake may take to
+# send its first request.
+_FIRST_REQUEST_SECONDS: Final = 0.25
 
 
 class ServerState(Enum):
@@ -110,7 +111,6 @@ class Server:
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
         self._connections: set[Member] = set()
-        self._accepting: set[asyncio.Task[None]] = set()
         self._state = ServerState.STARTING
         self._drain_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
@@ -181,7 +181,7 @@ class Server:
         for sock in self._sockets:
             sock.setblocking(False)
             self.loop.add_reader(sock.fileno(), self._accept, sock)
-        if AVAILABLE and self._ssl_context is None:
+        if AVAILABLE:
             self.poller = Poller()
             self.pool.start(self.poller)
 
@@ -254,29 +254,27 @@ class Server:
             connection = Connection(self)
             connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
         else:
-            task = self.loop.create_task(self._connect(sock, self._ssl_context))
-            self._accepting.add(task)
-            task.add_done_callback(self._accepting.discard)
+            self._begin_handshake(sock, peername, self._ssl_context)
         return True
 
     def _resume_accepting(self, listener: socket.socket) -> None:
         if self._state is ServerState.SERVING:
             self.loop.add_reader(listener.fileno(), self._accept, listener)
 
-    async def _connect(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        try:
-            await self.loop.connect_accepted_socket(
-                lambda: Connection(self),
-                sock,
-                ssl=context,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-            )
-        except OSError as error:  # ssl.SSLError is one
-            _log.debug("A connection ended before its first request: %s", error)
-            sock.close()
-        except asyncio.CancelledError:
-            sock.close()
-            raise
+    def _begin_handshake(self, sock: socket.socket, peername: Any, context: ssl.SSLContext) -> None:
+        from .tls import Handshake, TLSSocket, TLSTransport
+
+        def on_end(handshake: Handshake, channel: TLSSocket | None) -> None:
+            self.discard(handshake)
+            if channel is None:
+                return
+            connection = Connection(self)
+            transport = TLSTransport(self.loop, sock, peername, connection, channel)
+            connection.connection_made(transport)
+            if self.is_draining:
+                self.loop.call_later(_FIRST_REQUEST_SECONDS, connection.close_if_idle)
+
+        self.add(Handshake(self.loop, sock, context, on_end))
 
     def add(self, connection: Member) -> None:
         """A connection was made."""
@@ -354,7 +352,7 @@ class Server:
         self.mailbox.deliver()  # what workers left there without a wake-up
         cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
         try:
-            await self._empty_backlog(grace)
+            await self._empty_backlog()
             for connection in list(self._connections):
                 connection.close_if_idle()
             for line in self._under_way():
@@ -383,17 +381,13 @@ class Server:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _empty_backlog(self, grace: float) -> None:
+    async def _empty_backlog(self) -> None:
         """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
         for sock in self._sockets:
             self.loop.remove_reader(sock.fileno())
             while self._accept_one(sock):
                 pass
         self._close_sockets()
-        if self._accepting:
-            _, unfinished = await asyncio.wait(self._accepting, timeout=grace)
-            for task in unfinished:
-                task.cancel()
         # One turn reads what has arrived; the next one is behind it.
         await asyncio.sleep(0)
         await asyncio.sleep(0)

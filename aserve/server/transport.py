@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-__all__ = ["READ_SIZE", "SocketTransport"]
+__all__ = ["READ_SIZE", "Channel", "SocketTransport"]
 
 _log: Final = logging.getLogger("aserve.error")
 
@@ -25,6 +25,30 @@ READ_SIZE: Final = 131_072
 _NOBODY: Final = asyncio.Protocol()
 
 
+class Channel(Protocol):
+    """What a transport reads and writes: a socket, or something that is used like one."""
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """See `socket.socket`."""
+        ...
+
+    def send(self, data: Any, /) -> int:
+        """See `socket.socket`."""
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """See `socket.socket`."""
+        ...
+
+    def close(self) -> None:
+        """See `socket.socket`."""
+        ...
+
+    def fileno(self) -> int:
+        """See `socket.socket`."""
+        ...
+
+
 class SocketTransport(asyncio.Transport):
     """See `asyncio.Transport`; begins with reading paused, and without calling the protocol.
 
@@ -33,6 +57,7 @@ class SocketTransport(asyncio.Transport):
         sock: A connected, non-blocking socket; owned and closed by the transport.
         peername: Its other end, as `accept` told it.
         protocol: Told of everything but `connection_made`, which the caller does.
+        channel: What to read from and write to, when it is more than the socket.
     """
 
     __slots__ = (
@@ -48,6 +73,7 @@ class SocketTransport(asyncio.Transport):
         "_protocol",
         "_reading",
         "_sock",
+        "channel",
     )
 
     def __init__(
@@ -56,10 +82,12 @@ class SocketTransport(asyncio.Transport):
         sock: socket.socket,
         peername: Any,
         protocol: asyncio.Protocol,
+        channel: Channel | None = None,
     ) -> None:
         super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": peername})
         self._loop = loop
         self._sock = sock
+        self.channel: Channel = channel or sock
         self._fd = sock.fileno()
         self._protocol = protocol
         self._buffer = bytearray()
@@ -88,16 +116,21 @@ class SocketTransport(asyncio.Transport):
             self._reading = True
             self._loop.add_reader(self._fd, self._on_readable)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether something has been read from the socket that the protocol has not got yet."""
+        return False
+
     def has_unread(self) -> bool:
         """Whether bytes have come that nobody has read."""
         try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK))
+            return bool(self.channel.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
 
     def _on_readable(self) -> None:
         try:
-            data = self._sock.recv(READ_SIZE)
+            data = self.channel.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -122,7 +155,7 @@ class SocketTransport(asyncio.Transport):
             return
         if not self._buffer:
             try:
-                sent = self._sock.send(data)
+                sent = self.channel.send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -137,7 +170,7 @@ class SocketTransport(asyncio.Transport):
 
     def _on_writable(self) -> None:
         try:
-            sent = self._sock.send(self._buffer)
+            sent = self.channel.send(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -147,6 +180,7 @@ class SocketTransport(asyncio.Transport):
         if not self._buffer:
             self._loop.remove_writer(self._fd)
             if self._closing:
+                self._say_goodbye()
                 self._end(None)
                 return
             if self._eof_due:
@@ -167,7 +201,7 @@ class SocketTransport(asyncio.Transport):
 
     def _shut_down(self) -> None:
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            self.channel.shutdown(socket.SHUT_WR)
         except OSError as error:  # the client was faster
             self._end(error)
 
@@ -202,11 +236,15 @@ class SocketTransport(asyncio.Transport):
             self.pause_reading()
             self._closing = True
             if not self._buffer:
+                self._say_goodbye()
                 self._end(None)
 
     def abort(self) -> None:
         """See `asyncio.WriteTransport`: what waits is thrown away."""
         self._end(None)
+
+    def _say_goodbye(self) -> None:
+        """Everything is written, and the end is an orderly one."""
 
     def _end(self, error: Exception | None) -> None:
         if self._ended:

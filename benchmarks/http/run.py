@@ -9,13 +9,18 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from .. import common
 from . import cpu, wrk
 from .scenarios import Scenario
-from .servers import Server
+from .servers import Certificate, Server
 
 _FILE_SIZE: Final = 100 * 1024 * 1024
 # Enough of an error for its last line, which is what a person needs.
@@ -83,7 +88,12 @@ def _tail(log: IO[bytes]) -> str:
 
 
 def _start(
-    stack: contextlib.ExitStack, server: Server, scenario: Scenario, plan: Plan, file: Path
+    stack: contextlib.ExitStack,
+    server: Server,
+    scenario: Scenario,
+    plan: Plan,
+    file: Path,
+    certificate: Certificate | None,
 ) -> _Running | None:
     """Start one server, or tell why it takes no part."""
     python = plan.aserve_python if server.family == "aserve" else plan.rivals_python
@@ -94,13 +104,13 @@ def _start(
     log = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
     process = stack.enter_context(
         common.child(
-            server.command(python, scenario.app, port, log=scenario.log),
+            server.command(python, scenario.app, port, log=scenario.log, certificate=certificate),
             {"PYTHONPATH": str(common.ROOT), "BENCHMARK_FILE": str(file), **environment},
             log,
         )
     )
     try:
-        common.wait_for_answer(process, port)
+        common.wait_for_answer(process, port, tls=scenario.tls)
     except common.BenchmarkError as error:
         _say(f"  {server.name} left out: {error}: {_tail(log)}")
         return None
@@ -116,6 +126,29 @@ def _large_file() -> Iterator[Path]:
             file.write(block)
         file.flush()
         yield Path(file.name)
+
+
+@contextlib.contextmanager
+def _certificate() -> Iterator[Certificate]:
+    """A certificate for the run, of the kind that browsers get: ECDSA with P-256."""
+    with tempfile.TemporaryDirectory(prefix="aserve-benchmark-") as folder:
+        files = Certificate(Path(folder, "cert.pem"), Path(folder, "key.pem"))
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+        builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+        builder = builder.public_key(key.public_key())
+        certificate = builder.sign(key, hashes.SHA256())
+        files.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        yield files
 
 
 def _turn(running: _Running, scenario: Scenario, seconds: float) -> tuple[wrk.Load, float]:
@@ -146,11 +179,13 @@ def measure(scenario: Scenario, servers: Sequence[Server], plan: Plan) -> list[R
         file = Path(os.devnull)
         if scenario.app.endswith(":send_file"):
             file = stack.enter_context(_large_file())
+        certificate = stack.enter_context(_certificate()) if scenario.tls else None
         taking_part = [
             running
             for server in servers
             if not (scenario.log and server.log is None)
-            and (running := _start(stack, server, scenario, plan, file))
+            and not (scenario.tls and server.tls is None)
+            and (running := _start(stack, server, scenario, plan, file, certificate))
         ]
         turns: dict[str, list[tuple[wrk.Load, float]]] = {}
         # Round 0 warms up: lazy imports, threads that are made on demand, caches.

@@ -21,6 +21,7 @@ class Scenario:
         body: Size of every request's body in bytes.
         headers: Header fields of every request beside Host and Content-Length.
         log: Whether the server writes its access log.
+        tls: Whether TLS is spoken; the client keeps no sessions.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Scenario:
     body: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     log: bool = False
+    tls: bool = False
 
 
 # What Chromium sends for a page that has been visited before, with a session cookie: 18 fields
@@ -73,6 +75,10 @@ SCENARIOS: Final = (
     Scenario("browser", "hello, 18 browser headers, 32 connections", headers=BROWSER),
     Scenario("flask", "Flask app, 32 connections", app="benchmarks.http.flask_app:app"),
     Scenario("new-connection", "new connection per request, 32 clients", headers=_CLOSE),
+    Scenario("tls", "TLS, keep-alive hello, 32 connections", tls=True),
+    Scenario(
+        "tls-connection", "new TLS connection per request, 32 clients", headers=_CLOSE, tls=True
+    ),
     Scenario("log", "hello, access log on, 32 connections", log=True),
     Scenario("stream", "streaming 1,000 chunks, 8 clients", app=f"{_APPS}:stream", connections=8),
     Scenario("echo", "64 KB echo POST", f"{_APPS}:echo", method="POST", body=65_536),

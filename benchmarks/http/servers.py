@@ -7,12 +7,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..common import ENVIRONMENTS, BenchmarkError
 
 _RIVALS: Final = Path(__file__).with_name("rivals.txt")
 _LAUNCH: Final = "benchmarks.http.launch"
+
+
+class Certificate(NamedTuple):
+    """Two PEM files."""
+
+    cert: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,12 @@ class Server:
     Args:
         name: What `--server` and the table call it.
         family: The project; goals compare with the fastest configuration of a family.
-        arguments: What follows the interpreter; `{app}`, `{port}` and `{log}` are filled in.
+        arguments: What follows the interpreter; `{app}`, `{port}`, `{log}` and `{tls}` are
+            filled in.
         log: Stands for `{log}` when the access log is wanted; None when the server has none.
         quiet: Stands for `{log}` when it is not wanted.
+        tls: Stands for `{tls}` when TLS is wanted, with `{cert}` and `{key}`; None when the
+            server has none.
         in_python: Whether its HTTP engine is written in Python.
         environment: Added to the environment; `{app}` is filled in.
     """
@@ -34,49 +44,69 @@ class Server:
     arguments: str
     log: str | None = ""
     quiet: str = ""
+    tls: str | None = None
     in_python: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def command(self, python: str, app: str, port: int, *, log: bool) -> list[str]:
+    def command(
+        self, python: str, app: str, port: int, *, log: bool, certificate: Certificate | None
+    ) -> list[str]:
         """Return the program and its arguments."""
         switch = self.log or "" if log else self.quiet
-        return [python, *self.arguments.format(app=app, port=port, log=switch).split()]
+        tls = ""
+        if certificate is not None and self.tls is not None:
+            tls = self.tls.format(cert=certificate.cert, key=certificate.key)
+        return [python, *self.arguments.format(app=app, port=port, log=switch, tls=tls).split()]
 
 
-_ASERVE: Final = "-m aserve --host 127.0.0.1 --port {port} {log} --loop"
+_ASERVE: Final = "-m aserve --host 127.0.0.1 --port {port} {log} {tls} --loop"
 _WAITRESS: Final = "-m waitress --listen 127.0.0.1:{port}"
-_GUNICORN: Final = "-m gunicorn --bind 127.0.0.1:{port} {log}"
-_GRANIAN: Final = "-m granian --interface wsgi --host 127.0.0.1 --port {port} {log}"
+_GUNICORN: Final = "-m gunicorn --bind 127.0.0.1:{port} {log} {tls}"
+_GRANIAN: Final = "-m granian --interface wsgi --host 127.0.0.1 --port {port} {log} {tls}"
 _ACCESS_LOGFILE: Final = "--access-logfile -"
+_TLS: Final = "--cert {cert} --key {key}"
+_CERTFILE: Final = "--certfile {cert} --keyfile {key}"
+_SSL_CERTFILE: Final = "--ssl-certfile {cert} --ssl-keyfile {key}"
+_SSL_CERTIFICATE: Final = "--ssl-certificate {cert} --ssl-keyfile {key}"
 _ASGI: Final = {"BENCHMARK_APP": "{app}"}
 
 SERVERS: Final = (
-    Server("aserve", "aserve", f"{_ASERVE} asyncio {{app}}", quiet="--no-access-log"),
-    Server("aserve-uvloop", "aserve", f"{_ASERVE} uvloop {{app}}", quiet="--no-access-log"),
-    Server("werkzeug", "werkzeug", f"-m {_LAUNCH} werkzeug {{app}} {{port}} {{log}}", log="--log"),
+    Server("aserve", "aserve", f"{_ASERVE} asyncio {{app}}", quiet="--no-access-log", tls=_TLS),
+    Server(
+        "aserve-uvloop", "aserve", f"{_ASERVE} uvloop {{app}}", quiet="--no-access-log", tls=_TLS
+    ),
+    Server(
+        "werkzeug", "werkzeug", f"-m {_LAUNCH} werkzeug {{app}} {{port}} {{log}} {{tls}}",
+        log="--log", tls=_TLS,
+    ),
     Server("waitress", "waitress", f"{_WAITRESS} {{app}}", log=None),
     Server("waitress-16", "waitress", f"{_WAITRESS} --threads 16 {{app}}", log=None),
     # One request at a time and no keep-alive: for scale, the goals speak of gthread.
     Server("gunicorn-sync", "gunicorn-sync", f"{_GUNICORN} {{app}}", log=_ACCESS_LOGFILE),
     Server(
         "gunicorn-16", "gunicorn", f"{_GUNICORN} --worker-class gthread --threads 16 {{app}}",
-        log=_ACCESS_LOGFILE,
+        log=_ACCESS_LOGFILE, tls=_CERTFILE,
     ),
-    Server("cheroot", "cheroot", f"-m {_LAUNCH} cheroot {{app}} {{port}}", log=None),
-    Server("granian", "granian", f"{_GRANIAN} {{app}}", log="--access-log", in_python=False),
+    Server(
+        "cheroot", "cheroot", f"-m {_LAUNCH} cheroot {{app}} {{port}} {{tls}}", log=None, tls=_TLS
+    ),
+    Server(
+        "granian", "granian", f"{_GRANIAN} {{app}}",
+        log="--access-log", tls=_SSL_CERTIFICATE, in_python=False,
+    ),
     Server(
         "granian-16", "granian", f"{_GRANIAN} --blocking-threads 16 {{app}}",
-        log="--access-log", in_python=False,
+        log="--access-log", tls=_SSL_CERTIFICATE, in_python=False,
     ),
     Server(
         "uvicorn+a2wsgi", "uvicorn",
-        f"-m uvicorn --host 127.0.0.1 --port {{port}} {{log}} {_LAUNCH}:asgi",
-        quiet="--no-access-log", environment=_ASGI,
+        f"-m uvicorn --host 127.0.0.1 --port {{port}} {{log}} {{tls}} {_LAUNCH}:asgi",
+        quiet="--no-access-log", tls=_SSL_CERTFILE, environment=_ASGI,
     ),
     Server(
         "hypercorn+a2wsgi", "hypercorn",
-        f"-m hypercorn --bind 127.0.0.1:{{port}} {{log}} {_LAUNCH}:asgi",
-        log=_ACCESS_LOGFILE, environment=_ASGI,
+        f"-m hypercorn --bind 127.0.0.1:{{port}} {{log}} {{tls}} {_LAUNCH}:asgi",
+        log=_ACCESS_LOGFILE, tls=_CERTFILE, environment=_ASGI,
     ),
 )  # fmt: skip
 

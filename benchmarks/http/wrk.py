@@ -57,7 +57,12 @@ def run(scenario: Scenario, port: int, seconds: float) -> Load:
     command += ["--script", str(_SCRIPT)]
     for name, value in scenario.headers:
         command += ["--header", f"{name}: {value}"]
-    command += [f"http://127.0.0.1:{port}/", "--", scenario.method, str(scenario.body)]
+    command += [
+        f"{'https' if scenario.tls else 'http'}://127.0.0.1:{port}/",
+        "--",
+        scenario.method,
+        str(scenario.body),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
     if done.returncode or line is None:

@@ -1,0 +1,76 @@
+"""The server's TLS context, from files of certificates and keys.
+
+Blocking, because it reads files; call it before the loop runs, or in a thread.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from ..errors import ConfigError
+
+__all__ = ["make_context"]
+
+# One protocol is spoken, and a client that asks for others is told so (RFC 7301).
+_PROTOCOLS: Final = ["http/1.1"]
+
+
+def make_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
+    """A context for servers: TLS 1.2 and 1.3.
+
+    Args:
+        certificate: A PEM file with the certificate and those that lead to its authority.
+        key: A PEM file with the private key; None when it stands in the first file.
+
+    Raises:
+        ConfigError: One of the files cannot be used; `option` is `cert` or `key`.
+    """
+    chain = _read("cert", certificate)
+    if "-----BEGIN CERTIFICATE-----" not in chain:
+        raise ConfigError("cert", certificate, "holds no certificate in PEM")
+    holder, where = ("cert", certificate) if key is None else ("key", key)
+    text = chain if key is None else _read("key", key)
+    if "PRIVATE KEY-----" not in text:
+        missing = "; name its file with key" if key is None else ""
+        raise ConfigError(holder, where, f"holds no private key in PEM{missing}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(_PROTOCOLS)
+
+    def ask() -> NoReturn:
+        # Without it OpenSSL asks on the terminal.
+        raise ConfigError(
+            holder, where, "is encrypted; decrypt it with: openssl pkey -in FILE -out plain.pem"
+        )
+
+    try:
+        context.load_cert_chain(certificate, key, password=ask)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            fix = f"does not belong to the certificate in {certificate!r}"
+            raise ConfigError(holder, where, fix) from None
+        raise ConfigError("cert", certificate, f"cannot be used: {error.reason or error}") from None
+    _check_dates(certificate)
+    return context
+
+
+def _read(option: str, name: str) -> str:
+    try:
+        return Path(name).read_text("ascii", "replace")
+    except OSError as error:
+        raise ConfigError(option, name, f"cannot be read: {error.strerror}") from None
+
+
+def _check_dates(certificate: str) -> None:
+    # The only decoder in the standard library; ssl has none for a certificate of one's own.
+    decode: Any = getattr(ssl, "_ssl", None)
+    decode = getattr(decode, "_test_decode_cert", None)
+    if decode is None:  # pragma: no cover - another Python
+        return
+    fields: dict[str, str] = decode(certificate)
+    if ssl.cert_time_to_seconds(fields["notAfter"]) < time.time():
+        raise ConfigError("cert", certificate, f"expired on {fields['notAfter']}; make a new one")

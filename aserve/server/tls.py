@@ -1,0 +1,322 @@
+"""TLS on a connected socket, used like the socket beneath it.
+
+asyncio's TLS belongs to the loop; this one belongs to whoever has the connection, so that a
+worker can read, decrypt, encrypt and send by itself. One thread at a time.
+
+`TLSSocket` keeps the ciphertext in memory (`ssl.MemoryBIO`): one system call reads or writes
+many records. `Handshake` sees a new connection through to its first request, on the loop.
+`TLSTransport` says close_notify where the end is an orderly one, and only there: a client has to
+be able to tell that an answer was cut (RFC 8446 section 6.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from .transport import READ_SIZE, SocketTransport
+
+__all__ = ["HANDSHAKE_SECONDS", "Handshake", "TLSSocket", "TLSTransport"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# A handshake is two round trips; a client that takes longer is mute.
+HANDSHAKE_SECONDS: Final = 10.0
+
+# The most that one record carries (RFC 8446 section 5.1).
+_RECORD_SIZE: Final = 16_384
+
+# What is encrypted before it is sent: the size of a socket's buffer, so more would only wait.
+_WRITE_SIZE: Final = 65_536
+
+
+class TLSSocket:
+    """The server's side of TLS on a non-blocking socket; owned and closed by it.
+
+    Args:
+        sock: A connected socket.
+        context: With a certificate.
+
+    Attributes:
+        tls: The `ssl.SSLObject`, for what it knows of the client.
+        ahead: Whether `recv` has something to tell without the socket being readable.
+        mute: Whether nothing has come from the client yet.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_incoming",
+        "_outgoing",
+        "_owed",
+        "_shut",
+        "_sock",
+        "_unsent",
+        "ahead",
+        "mute",
+        "tls",
+    )
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._sock = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._unsent: bytes | memoryview = b""  # ciphertext
+        self._owed = 0  # bytes of plaintext that `_unsent` stands for
+        self._shut = False  # close_notify is sent
+        self._ended = False  # nothing more can be read: the client's close_notify, or an error
+        self._error: ssl.SSLError | None = None
+        self.ahead = False
+        self.mute = True
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
+    def handshake(self) -> bool:
+        """Go on with it, now that the socket is readable; True when it is done.
+
+        Raises:
+            OSError: It failed (`ssl.SSLError` is one), or the client left.
+        """
+        data = self._sock.recv(READ_SIZE)
+        if not data:
+            raise ConnectionResetError("the client left")
+        self.mute = False
+        self._incoming.write(data)
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._send_own()  # its part of the handshake, or an alert
+        self.ahead = self._incoming.pending > 0
+        return True
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """As `socket.recv`, but returns all that has come, which may be a little more than `size`.
+
+        Raises:
+            BlockingIOError: Nothing has come, or only a part of a record.
+            OSError: The connection is broken, or TLS is (`ssl.SSLError`).
+        """
+        if flags:
+            return self._sock.recv(size, flags)  # a look at whether something has come
+        if self.ahead and not self._ended:
+            self.ahead = False
+        elif not self._ended:
+            data = self._sock.recv(size)
+            if self._shut or not data:
+                # What comes after our close_notify is only thrown away. An end without the
+                # client's is for the reader to judge, who knows how much was to come.
+                return data
+            self._incoming.write(data)
+        if not self._ended and (data := self._decrypt()):
+            return data
+        if self._error is not None:
+            raise self._error
+        if self._ended:
+            return b""
+        raise BlockingIOError
+
+    def _decrypt(self) -> bytes:
+        pieces = []
+        try:
+            # An attempt in vain costs an exception, so it is made only when there is something.
+            while self._incoming.pending:
+                pieces.append(self.tls.read(_RECORD_SIZE))
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ahead = self._ended = True
+        except ssl.SSLError as error:
+            self.ahead = self._ended = True
+            self._error = error
+        if self._outgoing.pending:
+            self._send_own()  # a new key, or an alert
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def send(self, data: Any) -> int:
+        """As `socket.send`.
+
+        Raises:
+            BlockingIOError: The kernel did not take all of it. The same data has to be given
+                again, as OpenSSL wants it, too: it is encrypted already.
+        """
+        if not self._unsent:
+            view = memoryview(data)
+            size = 0
+            while size < len(view) and size < _WRITE_SIZE:
+                size += self.tls.write(view[size : size + _RECORD_SIZE])
+            self._owed = size
+            self._unsent = self._outgoing.read()
+        self._send_unsent()
+        return self._owed
+
+    def _send_unsent(self) -> None:
+        sent = self._sock.send(self._unsent)
+        if sent < len(self._unsent):
+            self._unsent = memoryview(self._unsent)[sent:]
+            raise BlockingIOError
+        self._unsent = b""
+
+    def _send_own(self) -> None:
+        """Send what TLS itself has to say, behind what is under way."""
+        if not self._unsent and self._outgoing.pending:
+            self._owed = 0
+            self._unsent = self._outgoing.read()
+            with contextlib.suppress(OSError):
+                self._send_unsent()
+
+    def shutdown(self, how: int) -> None:
+        """As `socket.shutdown`, after close_notify."""
+        self.say_goodbye()
+        self._sock.shutdown(how)
+
+    def say_goodbye(self) -> None:
+        """Send close_notify, as far as the kernel takes it: a farewell is not waited for."""
+        if not self._shut:
+            self._shut = True
+            # It raises when it would like to wait for the client's, or when TLS has failed.
+            with contextlib.suppress(ssl.SSLError):
+                self.tls.unwrap()
+            self._send_own()
+
+    def close(self) -> None:
+        """End in an orderly way."""
+        self.say_goodbye()
+        self._sock.close()
+
+
+class TLSTransport(SocketTransport):
+    """See `SocketTransport`.
+
+    Args:
+        loop: The loop.
+        sock: The socket, for what is to be known of it.
+        peername: Its other end.
+        protocol: Told of everything but `connection_made`.
+        channel: TLS on the socket, behind the handshake.
+    """
+
+    __slots__ = ("_channel",)
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        peername: Any,
+        protocol: asyncio.Protocol,
+        channel: TLSSocket,
+    ) -> None:
+        super().__init__(loop, sock, peername, protocol, channel)
+        self._channel = channel
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See `asyncio.BaseTransport`; also `ssl_object` and `sslcontext`."""
+        if name == "ssl_object":
+            return self._channel.tls
+        if name == "sslcontext":
+            return self._channel.tls.context
+        return super().get_extra_info(name, default)
+
+    @property
+    def is_ahead(self) -> bool:
+        """See `SocketTransport`."""
+        return self._channel.ahead
+
+    def resume_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        super().resume_reading()
+        if self._channel.ahead:
+            self._loop.call_soon(self._read_ahead)
+
+    def _on_readable(self) -> None:
+        super()._on_readable()
+        if self._channel.ahead:
+            self._loop.call_soon(self._read_ahead)
+
+    def _read_ahead(self) -> None:
+        if self.is_reading() and self._channel.ahead:
+            self._on_readable()
+
+    def _say_goodbye(self) -> None:
+        self._channel.say_goodbye()
+
+
+class Handshake:
+    """A new connection, until TLS is set up. A member of its server; loop thread only.
+
+    Args:
+        loop: The loop.
+        sock: The accepted socket; owned until `on_end`.
+        context: With a certificate.
+        on_end: Given the handshake and its result; None, and the socket is closed, when it
+            failed.
+    """
+
+    __slots__ = ("_channel", "_loop", "_on_end", "_sock", "_timer")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        on_end: Callable[[Handshake, TLSSocket | None], object],
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._channel = TLSSocket(sock, context)
+        self._on_end = on_end
+        self._timer = loop.call_later(HANDSHAKE_SECONDS, self._fail, "it took too long")
+        loop.add_reader(sock.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        try:
+            done = self._channel.handshake()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        if done:
+            self._end(self._channel)
+
+    def _fail(self, reason: object) -> None:
+        _log.debug("A TLS handshake failed: %s", reason)
+        self._end(None)
+
+    def _end(self, channel: TLSSocket | None) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        if channel is None:
+            self._sock.close()
+        self._on_end(self, channel)
+
+    # See `aserve.server.interfaces.Member`:
+
+    arriving = None
+
+    def announce_close(self) -> None:
+        """Nothing is promised yet."""
+
+    def close_if_idle(self) -> None:
+        """Close when the client has not begun."""
+        if self._channel.mute and not self._has_unread():
+            self._end(None)
+
+    def _has_unread(self) -> bool:
+        try:
+            return bool(self._channel.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def cut(self) -> None:
+        """Close at once."""
+        self._end(None)
