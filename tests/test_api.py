@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import signal
 import socket
@@ -18,14 +16,12 @@ from typing import Any
 
 import anyio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 import aserve
 from aserve import api
 from aserve.types import Environ, StartResponse
+
+from .certificates import client_context, make_certificate, server_context
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -346,42 +342,10 @@ def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) ->
     assert api._loop_factory("auto") is None
 
 
-def _certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "both.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
-
-
 @pytest.fixture
-def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The contexts of a server and of a client that trusts it."""
-    path = _certificate(tmp_path)
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(path)
-    return server, ssl.create_default_context(cafile=str(path))
+    return server_context(), client_context()
 
 
 async def test_the_callers_ssl_context_is_used(
@@ -430,7 +394,7 @@ def test_a_python_without_ssl_serves_plain_http() -> None:
 
 async def test_a_client_certificate_reaches_the_app(tmp_path: Path) -> None:
     """B45: in PEM; without one there is no such key."""
-    path = _certificate(tmp_path)
+    path = make_certificate(tmp_path)
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(path))
     server_side.load_cert_chain(path)
     server_side.verify_mode = ssl.CERT_OPTIONAL
@@ -471,4 +435,4 @@ async def test_a_failed_handshake_hurts_nobody_else(
         assert (await reader.read()).endswith(b"hello")
         writer.close()
         await writer.wait_closed()
-    assert "ended before its first request" in caplog.text
+    assert "A TLS handshake with" in caplog.text

@@ -33,7 +33,7 @@ from ..http.response import simple_response
 from ..http.state import Receiving, Sending
 from ..net.address import peer_of
 from ..types import Environ, WSGIApp
-from . import sendfile
+from . import filesend
 from .direct import DirectPath
 from .exchange import Exchange
 from .interfaces import Host
@@ -62,7 +62,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_close_after_read",
         "_cut_due",
-        "_direct",
         "_drained",
         "_h1",
         "_linger_timer",
@@ -73,6 +72,7 @@ class Connection(asyncio.Protocol):
         "app",
         "can_send_files",
         "client",
+        "direct",
         "environ",
         "exchange",
         "high_water",
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         self._h1 = H1Connection(config, server.clock.date_line)
         self._transport: asyncio.Transport
         self._sender: Sender
-        self._direct: DirectPath | None = None
+        self.direct: DirectPath | None = None  # None where the loop reads
         self._close_after_read = False
         self._cut_due = False
         self.exchange: Exchange | None = None
@@ -111,21 +111,27 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.BaseProtocol`."""
+        """See `asyncio.BaseProtocol`. Any thread.
+
+        Where there is a `direct`, the caller has to run or to drop it: until then the connection
+        is lent to it.
+        """
         self._transport = cast(asyncio.Transport, transport)
         self._sender = Sender(self._h1, self._transport, self._server.config.send_buffer)
         peer = peer_of(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
         self.client = peer.remote_addr
-        self.can_send_files = sendfile.AVAILABLE and transport.get_extra_info("sslcontext") is None
+        self.can_send_files = filesend.AVAILABLE and transport.get_extra_info("sslcontext") is None
         self.environ = {
             **self._server.environ,
             **peer.as_environ(),
             **_client_certificate(transport),
         }
         if self._server.poller is not None and isinstance(transport, SocketTransport):
-            self._direct = DirectPath(self, self._h1, transport, self._server)
+            self.direct = DirectPath(self, self._h1, transport, self._server)
+            self.direct.lent = True
         self._server.add(self)
-        self._lend()
+        if self.direct is None:
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -137,7 +143,7 @@ class Connection(asyncio.Protocol):
             # A cut takes the exchange away before the connection is lost.
             self._observe(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
         self._sender.abandon()
-        self._direct = None
+        self.direct = None
         self._server.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -366,7 +372,7 @@ class Connection(asyncio.Protocol):
     def announce_close(self) -> None:
         """The server stops: the next response is the last one."""
         self._h1.announce_close()
-        if self._direct is not None and self._direct.recall():
+        if self.direct is not None and self.direct.recall():
             self._transport.resume_reading()  # a request may have come already
 
     def close_if_idle(self) -> None:
@@ -427,7 +433,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_lent(self) -> bool:
-        return self._direct is not None and self._direct.lent
+        return self.direct is not None and self.direct.lent
 
     def _lend(self) -> None:
         """Let the workers have the connection, when it is at rest in every respect.
@@ -435,7 +441,7 @@ class Connection(asyncio.Protocol):
         Not while all threads are busy: the loop would have to take it back.
         """
         if (
-            self._direct is not None
+            self.direct is not None
             and self.exchange is None
             and self._h1.receiving is Receiving.HEAD
             and not (self._h1.buffered or self._h1.eof or self._lingering)
@@ -445,14 +451,14 @@ class Connection(asyncio.Protocol):
             and not cast(SocketTransport, self._transport).is_ahead
         ):
             self._transport.pause_reading()
-            self._direct.lend()
+            self.direct.lend()
         else:
             self._transport.resume_reading()
 
     def _own(self) -> bool:
         """The connection is the loop's again; False when it is closed already."""
-        if self._direct is not None:
-            self._direct.lent = False
+        if self.direct is not None:
+            self.direct.lent = False
         if self._cut_due:
             self._cut_due = False
             self.cut()

@@ -111,6 +111,8 @@ class DirectPath:
         "registered",
     )
 
+    can_wait = False
+
     def __init__(
         self, lender: Lender, h1: H1Connection, transport: SocketTransport, server: Host
     ) -> None:

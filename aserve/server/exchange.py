@@ -33,7 +33,7 @@ from ..types import Environ, InputStream, WSGIApp
 from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
-from . import sendfile
+from . import filesend
 from .outbox import ABORT, FileTurn, Item, Whole
 
 _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
@@ -112,6 +112,8 @@ class Exchange:
         "status_code",
         "stream",
     )
+
+    can_wait = True
 
     def __init__(self, connection: Carrier, request: Request, direct: Direct | None = None) -> None:
         self.connection = connection
@@ -321,7 +323,7 @@ class Exchange:
         if turn.descriptor < 0:
             raise ClientDisconnected("the client left before it got the file")
         # `send` closes the descriptor, also when the connection was cut since it was granted.
-        sent = sendfile.send(turn.descriptor, descriptor, offset, size, lambda: self.closed)
+        sent = filesend.send(turn.descriptor, descriptor, offset, size, lambda: self.closed)
         self._put(sent)
         return sent
 

@@ -39,7 +39,7 @@ class Member(Protocol):
 
 
 class Host(Protocol):
-    """A server, as its connections use it. Loop thread only."""
+    """A server, as its connections use it. Loop thread, unless a method says otherwise."""
 
     app: WSGIApp
     config: ServerConfig
@@ -57,11 +57,19 @@ class Host(Protocol):
         ...
 
     def add(self, connection: Member) -> None:
-        """A connection was made."""
+        """A connection was made. Any thread."""
+        ...
+
+    def replace(self, handshake: Member, connection: Member) -> None:
+        """A handshake has become a connection. Any thread."""
         ...
 
     def discard(self, connection: Member) -> None:
         """A connection has ended."""
+        ...
+
+    def watch_handshakes(self) -> None:
+        """One has begun: see to it that it ends in time. Any thread."""
         ...
 
     @property

@@ -8,7 +8,15 @@ __all__ = ["Job", "Running"]
 
 
 class Job(Protocol):
-    """Something to run in a worker thread; `str` says what, for a person."""
+    """Something to run in a worker thread; `str` says what, for a person.
+
+    Attributes:
+        can_wait: Whether it waits until a thread is free; what cannot is dropped when all are
+            busy, and the loop goes on with it.
+    """
+
+    @property
+    def can_wait(self) -> bool: ...
 
     def run(self) -> None:
         """Do it; must not raise. Worker thread."""

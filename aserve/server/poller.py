@@ -53,6 +53,8 @@ class Poller:
         Returns:
             False when nothing is parked here any more: the caller still owns it.
         """
+        if self.is_shut():
+            return False
         events = select.EPOLLIN | select.EPOLLONESHOT
         self._parked[item.fd] = item
         if item.registered:
@@ -62,8 +64,8 @@ class Poller:
         else:
             item.registered = True
             self._epoll.register(item.fd, events)
-        # Tested last: who shuts first sets this and then reclaims.
-        return not (self._shut and self.reclaim(item))
+        # Tested again: who shuts first sets this and then reclaims.
+        return not (self.is_shut() and self.reclaim(item))
 
     def reclaim(self, item: Parkable) -> bool:
         """Take it out; False when somebody has it already. Any thread."""
@@ -72,6 +74,13 @@ class Poller:
         item.registered = False
         self._epoll.unregister(item.fd)
         return True
+
+    def forget(self, item: Parkable) -> None:
+        """It will not come back: before its descriptor is closed, whoever has it. Any thread."""
+        if not self.reclaim(item) and item.registered:
+            item.registered = False
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(item.fd)
 
     def wait(self, timeout: float) -> list[Parkable] | None:
         """Wait up to `timeout` seconds for data; None in vain, empty when interrupted.

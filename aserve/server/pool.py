@@ -11,8 +11,8 @@ Where jobs come from. The loop submits some. The others are connections at rest:
 that has nothing else to do waits for them in the `Source`, takes what is ready, and runs it
 itself, without a switch of threads. That is a worker's *watch*; when it is over, or takes too
 long to come back, the next one takes it. While no thread exists, the loop watches. It also does
-when all threads are busy; then it takes what is ready back to itself, so that requests wait in
-the order of arrival, and a client that leaves meanwhile is seen.
+when all threads are busy; then it takes what is ready back to itself, and what was ready before
+that, so that requests wait in the order of arrival, and a client that leaves meanwhile is seen.
 
 Waking is lazy. Two threads that run Python at once only fight over the interpreter lock, so
 while a worker is getting through the queue quickly, no second one is woken. The workers are
@@ -39,7 +39,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter, process_time
 from typing import Final, Protocol
 
@@ -197,14 +197,18 @@ class WorkerPool:
                 worker.wake.release()
             self._idle.clear()
             empty = not self._workers
-        if self._source is not None:
-            self._stop_watching_on_loop(self._source)
-            self._source.interrupt()
+            # Under the lock: the last worker to leave needs it, and then the source is closed.
+            if self._source is not None:
+                self._stop_watching_on_loop(self._source)
+                self._source.interrupt()
+        self._drop_jobs()
+        if empty:
+            self._on_empty()
+
+    def _drop_jobs(self) -> None:
         with contextlib.suppress(IndexError):
             while True:
                 self._jobs.popleft().drop()
-        if empty:
-            self._on_empty()
 
     # -- the loop's part -----------------------------------------------------------------
 
@@ -248,6 +252,7 @@ class WorkerPool:
             for _ in range(wakes):
                 if not self._wake_one():
                     self._watch_on_loop()
+                    self._take_back()
                     break
         for worker in list(self._workers):
             job = worker.job
@@ -262,6 +267,17 @@ class WorkerPool:
                 return
             self._ticking = True
         self._timer = self._loop.call_later(stall, self._tick)
+
+    def _take_back(self) -> None:
+        """All threads are busy: leave only those jobs that can wait."""
+        for job in list(self._jobs):
+            if job.can_wait:
+                continue
+            try:
+                self._jobs.remove(job)
+            except ValueError:  # a worker was faster
+                continue
+            job.drop()
 
     def _measure(self, now: float) -> float:
         """How long is too long now, by the use of the processor since the last tick."""
@@ -282,6 +298,12 @@ class WorkerPool:
         """The job that calls this will take long: another worker shall go on with the queue."""
         if self._wants_a_hand():
             self._wake_one()
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Queue jobs that a job has found; its worker goes on with them. Worker thread."""
+        self._jobs.extend(jobs)
+        if self._closing:
+            self._call_on_loop(self._drop_jobs)
 
     def _wake_one(self) -> bool:
         """Put one more thread to work; False when there is none to be had."""
@@ -370,7 +392,8 @@ class WorkerPool:
         """Wait for work; False when it is time to leave."""
         with self._lock:
             if self._closing:
-                return False
+                # Who finds a job after the others have been dropped sees it through.
+                return bool(self._jobs)
             if self._jobs and not leave_jobs:
                 return True
             self._idle.append(me)

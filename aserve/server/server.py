@@ -7,16 +7,14 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import logging
-import os
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
@@ -24,14 +22,13 @@ from ..events import ExchangeRecord
 from ..net.address import urls_of
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
+from .accepting import Handshake, Listener
 from .clock import Clock
-from .connection import Connection
 from .interfaces import Member
 from .mailbox import Mailbox
 from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
 from .report import describe
-from .transport import SocketTransport
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -40,18 +37,8 @@ __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
 _log: Final = logging.getLogger("aserve.error")
 
-# Connections accepted in one turn of the loop, so that a burst does not starve the others;
-# asyncio takes the whole backlog at once.
-_ACCEPT_BATCH: Final = 64
-
-# trio's figures: out of descriptors, trying again at once would spin, and one usually comes
-# back within moments.
-_ACCEPT_PAUSE: Final = 0.1
-_ACCEPT_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-# At the end of a server, how long a client that has just finished its handshake may take to
-# send its first request.
-_FIRST_REQUEST_SECONDS: Final = 0.25
+# How often it is looked for handshakes that take too long.
+_SWEEP_SECONDS: Final = 1.0
 
 
 class ServerState(Enum):
@@ -110,12 +97,17 @@ class Server:
         self._port = _port_of(self._sockets)
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
+        self._listeners: list[Listener] = []
+        # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
+        self._sweeping = False
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._state = ServerState.STARTING
         self._drain_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
         self._pool_empty = False
         self._cut = False
+        self._cut_all = False
         self._cut_reason = ""
         self._closed = asyncio.Event()
         self._closed_flag = threading.Event()  # the same, for other threads
@@ -178,11 +170,12 @@ class Server:
             LocalProtocolError: It was started before.
         """
         self._move("start")
-        for sock in self._sockets:
-            sock.setblocking(False)
-            self.loop.add_reader(sock.fileno(), self._accept, sock)
         if AVAILABLE:
             self.poller = Poller()
+        self._listeners = [Listener(self, sock, self._ssl_context) for sock in self._sockets]
+        for listener in self._listeners:
+            listener.start()
+        if self.poller is not None:
             self.pool.start(self.poller)
 
     def shutdown(self, grace: float | None = None) -> None:
@@ -223,69 +216,46 @@ class Server:
         except RuntimeError:
             return False
 
-    # -- accepting -----------------------------------------------------------------------
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPT_BATCH):
-            if not self._accept_one(listener):
-                return
-
-    def _accept_one(self, listener: socket.socket) -> bool:
-        """Take one connection from the backlog; False when there is none to be had now."""
-        try:
-            sock, peername = listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return False
-        except OSError as error:
-            if error.errno not in _ACCEPT_RETRIES:
-                raise
-            _log.error(
-                "Cannot accept connections for now: %s; trying again in %g s",
-                os.strerror(error.errno),
-                _ACCEPT_PAUSE,
-            )
-            self.loop.remove_reader(listener.fileno())
-            self.loop.call_later(_ACCEPT_PAUSE, self._resume_accepting, listener)
-            return False
-        sock.setblocking(False)
-        with contextlib.suppress(OSError):  # a Unix socket has none, a client may have left
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._ssl_context is None:
-            connection = Connection(self)
-            connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
-        else:
-            self._begin_handshake(sock, peername, self._ssl_context)
-        return True
-
-    def _resume_accepting(self, listener: socket.socket) -> None:
-        if self._state is ServerState.SERVING:
-            self.loop.add_reader(listener.fileno(), self._accept, listener)
-
-    def _begin_handshake(self, sock: socket.socket, peername: Any, context: ssl.SSLContext) -> None:
-        from .tls import Handshake, TLSSocket, TLSTransport
-
-        def on_end(handshake: Handshake, channel: TLSSocket | None) -> None:
-            self.discard(handshake)
-            if channel is None:
-                return
-            connection = Connection(self)
-            transport = TLSTransport(self.loop, sock, peername, connection, channel)
-            connection.connection_made(transport)
-            if self.is_draining:
-                self.loop.call_later(_FIRST_REQUEST_SECONDS, connection.close_if_idle)
-
-        self.add(Handshake(self.loop, sock, context, on_end))
+    # -- connections ---------------------------------------------------------------------
 
     def add(self, connection: Member) -> None:
-        """A connection was made."""
+        """A connection was made. Any thread."""
         self._connections.add(connection)
-        if self.is_draining:
+        if self._cut_all:  # looked at behind `add`; who cuts sets it first
+            self.mailbox.post(connection.cut)
+        elif self.is_draining:
             connection.announce_close()
+
+    def replace(self, handshake: Member, connection: Member) -> None:
+        """A handshake has become a connection. Any thread."""
+        self.add(connection)
+        self._connections.discard(handshake)
+        if self.is_draining:  # the connection may have ended before
+            self.mailbox.post(self._changed.set)
 
     def discard(self, connection: Member) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
         self._changed.set()
+
+    def watch_handshakes(self) -> None:
+        """One has begun: see to it that it ends in time. Any thread."""
+        if not self._sweeping:
+            self._sweeping = True
+            self.mailbox.post(self._sweep)
+
+    def _sweep(self) -> None:
+        """End the handshakes that take too long; goes on while there are any."""
+        now = perf_counter()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweeping = False  # before it looks: who comes later asks again
+        for member in list(self._connections):
+            if isinstance(member, Handshake):
+                member.end_if_late(now)
+                self._sweeping = True
+        if self._sweeping and self._state is not ServerState.CLOSED:
+            self._sweep_timer = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     @property
     def is_observed(self) -> bool:
@@ -317,13 +287,15 @@ class Server:
             if self.poller is not None:
                 self.poller.shut()
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
-            for connection in self._connections:
+            for connection in list(self._connections):
                 connection.announce_close()
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
             self.loop.call_later(grace, self._cut_now, "Cut, as asked again")
 
     def _set_closed(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         self._move("closed")
         self._closed.set()
         self._closed_flag.set()
@@ -331,7 +303,7 @@ class Server:
     def _under_way(self) -> list[str]:
         """What keeps the server from closing, a line each."""
         lines = [describe(running) for running in self.pool.running()]
-        arriving = [connection.arriving for connection in self._connections]
+        arriving = [connection.arriving for connection in list(self._connections)]
         return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
 
     def _cut_now(self, reason: str) -> None:
@@ -365,6 +337,7 @@ class Server:
             for line in self._under_way():
                 _log.warning("%s: %s", self._cut_reason, line)
         finally:
+            self._cut_all = True
             for connection in list(self._connections):
                 connection.cut()
             self.pool.close()
@@ -383,21 +356,19 @@ class Server:
 
     async def _empty_backlog(self) -> None:
         """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
-        for sock in self._sockets:
-            self.loop.remove_reader(sock.fileno())
-            while self._accept_one(sock):
-                pass
+        arrived = [job for listener in self._listeners for job in listener.accept_all()]
         self._close_sockets()
         # One turn reads what has arrived; the next one is behind it.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        for job in arrived:
+            job.drop()
 
     def _close_sockets(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         for sock in self._sockets:
-            if sock.fileno() < 0:
-                continue
-            if self._state is not ServerState.STARTING:
-                self.loop.remove_reader(sock.fileno())
             sock.close()
 
 

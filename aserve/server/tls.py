@@ -4,29 +4,21 @@ asyncio's TLS belongs to the loop; this one belongs to whoever has the connectio
 worker can read, decrypt, encrypt and send by itself. One thread at a time.
 
 `TLSSocket` keeps the ciphertext in memory (`ssl.MemoryBIO`): one system call reads or writes
-many records. `Handshake` sees a new connection through to its first request, on the loop.
-`TLSTransport` says close_notify where the end is an orderly one, and only there: a client has to
-be able to tell that an answer was cut (RFC 8446 section 6.1).
+many records. `TLSTransport` says close_notify where the end is an orderly one, and only there: a
+client has to be able to tell that an answer was cut (RFC 8446 section 6.1).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any, Final
 
 from .transport import READ_SIZE, SocketTransport
 
-__all__ = ["HANDSHAKE_SECONDS", "Handshake", "TLSSocket", "TLSTransport"]
-
-_log: Final = logging.getLogger("aserve.error")
-
-# A handshake is two round trips; a client that takes longer is mute.
-HANDSHAKE_SECONDS: Final = 10.0
+__all__ = ["TLSSocket", "TLSTransport"]
 
 # The most that one record carries (RFC 8446 section 5.1).
 _RECORD_SIZE: Final = 16_384
@@ -130,11 +122,12 @@ class TLSSocket:
         try:
             # An attempt in vain costs an exception, so it is made only when there is something.
             while self._incoming.pending:
-                pieces.append(self.tls.read(_RECORD_SIZE))
+                if not (piece := self.tls.read(_RECORD_SIZE)):  # close_notify
+                    self.ahead = self._ended = True
+                    break
+                pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.ahead = self._ended = True
         except ssl.SSLError as error:
             self.ahead = self._ended = True
             self._error = error
@@ -231,6 +224,10 @@ class TLSTransport(SocketTransport):
         """See `SocketTransport`."""
         return self._channel.ahead
 
+    def has_unread(self) -> bool:
+        """See `SocketTransport`."""
+        return self._channel.ahead or super().has_unread()
+
     def resume_reading(self) -> None:
         """See `asyncio.ReadTransport`."""
         super().resume_reading()
@@ -248,75 +245,3 @@ class TLSTransport(SocketTransport):
 
     def _say_goodbye(self) -> None:
         self._channel.say_goodbye()
-
-
-class Handshake:
-    """A new connection, until TLS is set up. A member of its server; loop thread only.
-
-    Args:
-        loop: The loop.
-        sock: The accepted socket; owned until `on_end`.
-        context: With a certificate.
-        on_end: Given the handshake and its result; None, and the socket is closed, when it
-            failed.
-    """
-
-    __slots__ = ("_channel", "_loop", "_on_end", "_sock", "_timer")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
-        context: ssl.SSLContext,
-        on_end: Callable[[Handshake, TLSSocket | None], object],
-    ) -> None:
-        self._loop = loop
-        self._sock = sock
-        self._channel = TLSSocket(sock, context)
-        self._on_end = on_end
-        self._timer = loop.call_later(HANDSHAKE_SECONDS, self._fail, "it took too long")
-        loop.add_reader(sock.fileno(), self._on_readable)
-
-    def _on_readable(self) -> None:
-        try:
-            done = self._channel.handshake()
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._fail(error)
-            return
-        if done:
-            self._end(self._channel)
-
-    def _fail(self, reason: object) -> None:
-        _log.debug("A TLS handshake failed: %s", reason)
-        self._end(None)
-
-    def _end(self, channel: TLSSocket | None) -> None:
-        self._timer.cancel()
-        self._loop.remove_reader(self._sock.fileno())
-        if channel is None:
-            self._sock.close()
-        self._on_end(self, channel)
-
-    # See `aserve.server.interfaces.Member`:
-
-    arriving = None
-
-    def announce_close(self) -> None:
-        """Nothing is promised yet."""
-
-    def close_if_idle(self) -> None:
-        """Close when the client has not begun."""
-        if self._channel.mute and not self._has_unread():
-            self._end(None)
-
-    def _has_unread(self) -> bool:
-        try:
-            return bool(self._channel.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def cut(self) -> None:
-        """Close at once."""
-        self._end(None)

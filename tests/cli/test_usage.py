@@ -22,7 +22,8 @@ def test_help_is_grouped_and_short(run: Run) -> None:
     assert max(map(len, lines)) <= 100
     titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
-        "APP:", "Listening:", "Serving:", "Output:", "Other:", "Examples:", "Exit status:",
+        "APP:", "Listening:", "HTTPS:", "Serving:", "Output:", "Other:", "Examples:",
+        "Exit status:",
     ]  # fmt: skip
     assert "aserve demo" in done.stdout
     assert "--limit-request-line" not in done.stdout
@@ -55,7 +56,7 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--prt", "1"], "No such option '--prt'. Did you mean '--port'?"),
+        (["--strict-prt"], "No such option '--strict-prt'. Did you mean '--strict-port'?"),
         (["--port"], "Option '--port' requires an argument."),
         (["a", "b"], "Got unexpected extra argument (b)"),
         (["--port", "x"], "--port: 'x' is not a whole number."),

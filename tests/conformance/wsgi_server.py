@@ -11,6 +11,7 @@ import logging
 import queue
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -21,6 +22,8 @@ from typing import Any, TypeVar
 import uvloop
 
 from aserve import ExchangeRecord, Hooks, Server, open_server
+
+from ..certificates import client_context, server_context
 
 App = Callable[[Any, Any], Iterable[bytes]]
 T = TypeVar("T")
@@ -40,11 +43,15 @@ class LiveServer:
     Args:
         app: The first app.
         loop: "asyncio" or "uvloop".
+        tls: Speak TLS.
         **options: As for `aserve.open_server`.
     """
 
-    def __init__(self, app: App = no_app, *, loop: str = "asyncio", **options: Any) -> None:
+    def __init__(
+        self, app: App = no_app, *, loop: str = "asyncio", tls: bool = False, **options: Any
+    ) -> None:
         self.app = app
+        self.tls = tls
         self.server: Server
         self.loop: asyncio.AbstractEventLoop
         # The record of each exchange, when it is over.
@@ -67,7 +74,8 @@ class LiveServer:
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        hooks = Hooks(on_exchange=self.records.put)
+        context = server_context() if self.tls else None
+        hooks = Hooks(on_exchange=self.records.put, ssl_context=context)
         app: App = lambda environ, start: self.app(environ, start)  # noqa: E731
         async with open_server(app, hooks=hooks, **self._options) as self.server:
             self._ready.set_result(None)
@@ -115,7 +123,7 @@ class LiveServer:
 
     def connect(self, *, receive_buffer: int | None = None) -> Client:
         """A new connection; use it in a `with` block."""
-        return Client(self.port, receive_buffer)
+        return Client(self.port, receive_buffer, tls=self.tls)
 
     def get(self, path: str = "/", method: str = "GET", *headers: str, body: bytes = b"") -> Answer:
         """One request on a connection of its own."""
@@ -170,12 +178,18 @@ class Client:
     Args:
         port: Of 127.0.0.1.
         receive_buffer: What the kernel may hold for us, in bytes; None for its own choice.
+        tls: Speak TLS; then an end without close_notify is an `ssl.SSLEOFError`.
     """
 
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer: int | None = None, *, tls: bool = False) -> None:
+        self._tls = tls
         self.sock = socket.socket()
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if tls:
+            self.sock = client_context().wrap_socket(
+                self.sock, server_hostname="127.0.0.1", suppress_ragged_eofs=False
+            )
         self.sock.settimeout(DEADLINE)
         try:
             self.sock.connect(("127.0.0.1", port))
@@ -204,6 +218,8 @@ class Client:
         try:
             data = self.sock.recv(65536)
         except ConnectionResetError:
+            if self._tls:
+                raise ssl.SSLEOFError("reset") from None
             return False
         self._buffer += data
         return bool(data)

@@ -13,6 +13,7 @@ from aserve.errors import LocalProtocolError
 from aserve.server import direct
 from aserve.server.poller import AVAILABLE
 
+from ..certificates import client_context
 from ..conformance.wsgi_server import DEADLINE, LiveServer, request
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the short way needs epoll")
@@ -21,6 +22,21 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the short way needs epoll
 def hello(environ: Any, start_response: Any) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [threading.current_thread().name.encode()]
+
+
+def connect(port: int, *, tls: bool) -> socket.socket:
+    """A plain socket, or one that speaks TLS."""
+    sock = socket.socket()
+    if tls:
+        # Before it is connected: a connection that is reset meanwhile would leave it unclosed.
+        sock = client_context().wrap_socket(sock, server_hostname="127.0.0.1")
+    sock.settimeout(DEADLINE)
+    try:
+        sock.connect(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -151,8 +167,9 @@ def test_when_all_threads_are_busy_a_client_that_leaves_is_seen() -> None:
     assert seen == ["/runs"]
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
+def test_a_stop_at_a_random_moment_loses_nothing(seed: int, tls: bool) -> None:
     """Clients that ask without a pause: each answer is whole or not begun, and the server ends."""
     clients = 8
     counts = [0] * clients
@@ -160,7 +177,7 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
     errors: list[str] = []
 
     def ask(number: int, port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+        with connect(port, tls=tls) as sock:
             while True:
                 try:
                     sock.sendall(request(f"/{number}"))
@@ -189,7 +206,7 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
             return iter([b"in ", b"pieces!"])
         return [b"whole!"]
 
-    with LiveServer(app) as live:
+    with LiveServer(app, tls=tls) as live:
         threads = [
             threading.Thread(target=ask, args=(number, live.port)) for number in range(clients)
         ]
@@ -207,9 +224,10 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int) -> None:
     assert min(counts) >= 10
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])
-def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int) -> None:
+def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int, tls: bool) -> None:
     """Small, long and slow requests are under way; the server is closed all the same."""
     stop = threading.Event()
     warm = threading.Semaphore(0)
@@ -219,7 +237,7 @@ def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int) -> Non
         length = f"Content-Length: {len(body)}"
         while not stop.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+                with connect(port, tls=tls) as sock:
                     for _ in range(3):
                         sock.sendall(request(f"/{number}", method, header, length) + body)
                         if not sock.recv(65_536):
@@ -235,7 +253,7 @@ def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int) -> Non
         start_response("200 OK", [])
         return [b"%d" % size]
 
-    with LiveServer(app) as live:
+    with LiveServer(app, tls=tls) as live:
         threads = [threading.Thread(target=ask, args=(number, live.port)) for number in range(6)]
         for thread in threads:
             thread.start()

@@ -20,6 +20,8 @@ class _Item:
         self.fd = sock.fileno()
         self.registered = False
 
+    can_wait = False
+
     def run(self) -> None: ...
 
     def overdue(self) -> None: ...

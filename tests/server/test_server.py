@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import struct
 import threading
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 import aserve
-from aserve.server import server as server_module
 from aserve.server.pool import Running
 from aserve.server.report import describe, user_position
 from aserve.types import Environ, StartResponse, WSGIApp
@@ -152,8 +150,8 @@ async def test_a_body_that_is_still_arriving_is_waited_for_and_named(
     hooks = aserve.Hooks(on_exchange=records.append)
     async with aserve.open_server(hello, grace=0.05, hooks=hooks) as server:
         async with connect(server) as (reader, writer):
-            writer.write(GET)  # its answer says that the server has read that far
-            writer.write(b"POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+            head = b"POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+            writer.write(GET + head + b"1234")  # in one: the answer says that all of it was read
             await reader.readuntil(b"hello")
             await server.aclose()
     # The worker of the first request may be on its last instructions, and be named, too.
@@ -218,47 +216,6 @@ async def test_close_of_the_iterable_belongs_to_the_grace() -> None:
         server.shutdown()
         asyncio.get_running_loop().call_soon(gate.set)
     assert closed == [True]
-
-
-async def test_out_of_descriptors_accepting_pauses_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(server_module, "_ACCEPT_PAUSE", 0.01)
-    async with aserve.open_server(hello, "127.0.0.1") as server:
-        loop = asyncio.get_running_loop()
-        (listener,) = server.sockets
-        loop.remove_reader(listener.fileno())
-        failing = _FailingListener(listener, errno.EMFILE)
-        server._accept(failing)  # type: ignore[arg-type]
-        async with connect(server) as (reader, writer):
-            writer.write(GET)
-            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
-    assert "Cannot accept connections for now: Too many open files" in caplog.text
-
-
-class _FailingListener:
-    """A listening socket whose first accept fails."""
-
-    def __init__(self, sock: socket.socket, number: int) -> None:
-        self._sock = sock
-        self._number = number
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        if self._number:
-            number, self._number = self._number, 0
-            raise OSError(number, "refused by the test")
-        return self._sock.accept()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-
-async def test_accept_errors_of_a_single_client_are_nothing() -> None:
-    async with aserve.open_server(hello, "127.0.0.1") as server:
-        (listener,) = server.sockets
-        server._accept(_FailingListener(listener, errno.ECONNABORTED))  # type: ignore[arg-type]
-        with pytest.raises(OSError, match="refused"):  # a bug is not swallowed
-            server._accept(_FailingListener(listener, errno.EINVAL))  # type: ignore[arg-type]
 
 
 async def test_several_servers_share_a_loop() -> None:

@@ -1,0 +1,364 @@
+"""New connections: accepted and, for TLS, brought through the handshake.
+
+Both are jobs of the pool where there is a poller: the worker that watches takes a connection out
+of the backlog and goes on with it at once, since the request has often come already. The
+loop does the same when all threads are busy, at the end of the server, and where there is no
+poller.
+
+Who owns what. A listening socket is never closed under an `accept`: both hold its lock. A
+handshake is owned like a connection at rest, see `aserve.server.direct`: by the poller, by the
+worker that took it from there, or by the loop (`_home`), which looks after those that are still
+under way when the server stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import os
+import socket
+import sys
+import threading
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from .connection import Connection
+from .interfaces import Host, Member
+from .job import Job
+from .transport import SocketTransport
+
+if TYPE_CHECKING:
+    import ssl  # a Python may have been built without it
+
+__all__ = ["HANDSHAKE_SECONDS", "Handshake", "Listener"]
+
+_log: Final = logging.getLogger("aserve.error")
+
+# Connections accepted at a time, so that a burst does not starve the others.
+_BATCH: Final = 16
+
+# trio's figures: out of descriptors, trying again at once would spin, and one usually comes
+# back within moments.
+_PAUSE: Final = 0.1
+_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+# A handshake is two round trips; a client that takes longer is mute.
+HANDSHAKE_SECONDS: Final = 10.0
+
+# At the end of a server, how long a client that has just finished its handshake may take to
+# send its first request.
+_FIRST_REQUEST_SECONDS: Final = 0.05
+
+# There an accepted socket has the option of the listening one.
+_NODELAY_IS_INHERITED: Final = sys.platform == "linux"
+
+
+class Listener:
+    """A listening socket, owned and closed by it. A job of the pool: somebody waits to be let in.
+
+    Args:
+        server: The server.
+        sock: The socket.
+        context: Speak TLS.
+    """
+
+    __slots__ = ("_closed", "_context", "_lock", "_server", "_sock", "fd", "registered")
+
+    can_wait = False
+
+    def __init__(self, server: Host, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._server = server
+        self._sock = sock
+        self._context = context
+        self._lock = threading.Lock()
+        self._closed = False
+        self.fd = sock.fileno()
+        self.registered = False
+        sock.setblocking(False)
+        if _NODELAY_IS_INHERITED:
+            _send_at_once(sock)
+
+    def __str__(self) -> str:
+        return "accepting connections"
+
+    # -- loop thread ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to accept, or go on with it."""
+        poller = self._server.poller
+        with self._lock:
+            if self._closed:
+                return
+            if poller is not None:
+                poller.park(self)
+            else:
+                self._server.loop.add_reader(self.fd, self.drop)
+
+    def accept_all(self) -> list[Job]:
+        """Empty the backlog; what is returned has to be run or dropped."""
+        jobs: list[Job] = []
+        while self._accept_one(jobs):
+            pass
+        return jobs
+
+    def close(self) -> None:
+        """Accept nothing any more."""
+        with self._lock:  # held for one `accept` at most
+            self._closed = True
+            if self._server.poller is not None:
+                self._server.poller.forget(self)
+            else:
+                self._server.loop.remove_reader(self.fd)
+            self._sock.close()
+
+    def overdue(self) -> None:
+        """See `Job`."""
+
+    def drop(self) -> None:
+        """See `Job`: all threads are busy, so the loop does it."""
+        jobs: list[Job] = []
+        if self._accept_some(jobs) and self._server.poller is not None:
+            self.start()
+        for job in jobs:
+            job.drop()
+
+    def _pause(self) -> None:
+        if self._server.poller is None:
+            self._server.loop.remove_reader(self.fd)
+        self._server.loop.call_later(_PAUSE, self.start)
+
+    # -- worker thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        """See `Job`."""
+        jobs: list[Job] = []
+        goes_on = self._accept_some(jobs)
+        self._server.pool.add(jobs)
+        if goes_on:
+            self.start()
+
+    # -- both ----------------------------------------------------------------------------
+
+    def _accept_some(self, jobs: list[Job]) -> bool:
+        """False when it has to pause."""
+        try:
+            for _ in range(_BATCH):
+                if not self._accept_one(jobs):
+                    break
+        except OSError as error:
+            if error.errno not in _RETRIES:
+                raise
+            _log.error(
+                "Cannot accept connections for now: %s; trying again in %g s",
+                os.strerror(error.errno),
+                _PAUSE,
+            )
+            self._server.mailbox.post(self._pause)
+            return False
+        return True
+
+    def _accept_one(self, jobs: list[Job]) -> bool:
+        """Take one connection from the backlog; False when there is none."""
+        with self._lock:
+            if self._closed:
+                return False
+            try:
+                sock, peername = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return False
+            job = self._welcome(sock, peername)
+        if job is not None:
+            jobs.append(job)
+        return True
+
+    def _welcome(self, sock: socket.socket, peername: Any) -> Job | None:
+        sock.setblocking(False)
+        if not _NODELAY_IS_INHERITED:
+            _send_at_once(sock)
+        if self._context is None:
+            connection = Connection(self._server)
+            connection.connection_made(
+                SocketTransport(self._server.loop, sock, peername, connection)
+            )
+            return connection.direct
+        handshake = Handshake(self._server, sock, peername, self._context)
+        self._server.add(handshake)
+        self._server.watch_handshakes()
+        return handshake
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # a Unix socket has none, a client may have left
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Handshake(Member):
+    """A new connection until TLS is set up. A member of its server, and a job of the pool.
+
+    Args:
+        server: The server.
+        sock: The accepted socket; owned until the handshake is done.
+        peername: Its other end.
+        context: With a certificate.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_cut_due",
+        "_home",
+        "_peername",
+        "_server",
+        "_sock",
+        "_started",
+        "fd",
+        "registered",
+    )
+
+    can_wait = False
+
+    def __init__(
+        self, server: Host, sock: socket.socket, peername: Any, context: ssl.SSLContext
+    ) -> None:
+        from .tls import TLSSocket
+
+        self._server = server
+        self._sock = sock
+        self._peername = peername
+        self._channel = TLSSocket(sock, context)
+        self._started = perf_counter()
+        self._home = False
+        self._cut_due = False
+        self.fd = sock.fileno()
+        self.registered = False
+
+    def __str__(self) -> str:
+        return f"a TLS handshake with {self._peername}"
+
+    # -- worker thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        """See `Job`: the client has said something, or may have."""
+        try:
+            done = self._step()
+        except OSError as error:
+            self._server.mailbox.post(functools.partial(self._fail, error))
+            return
+        if done and not self._cut_due:
+            direct = self._become_connection().direct
+            assert direct is not None  # there is a poller
+            direct.run()
+        else:
+            self._park()
+
+    # -- loop thread ---------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """See `Job`: the loop goes on with it."""
+        if self._cut_due:
+            self._end()
+            return
+        try:
+            done = self._step()
+        except OSError as error:
+            self._fail(error)
+            return
+        if not done:
+            if not self._home:
+                self._park()
+            return
+        if self._home:
+            self._server.loop.remove_reader(self.fd)
+        direct = self._become_connection().direct
+        if direct is None:
+            return
+        if self._server.is_draining:
+            self._server.loop.call_later(_FIRST_REQUEST_SECONDS, direct.drop)
+        else:
+            direct.drop()
+
+    def overdue(self) -> None:
+        """See `Job`."""
+
+    def end_if_late(self, now: float) -> None:
+        """Close when the client has had its time; `now` by `perf_counter`."""
+        if now - self._started > HANDSHAKE_SECONDS and (self._home or self._reclaim()):
+            self._fail("it took too long")
+
+    def announce_close(self) -> None:
+        """See `Member`: from here on it is the loop's."""
+        if not self._home and self._reclaim():
+            self._come_home()
+
+    def close_if_idle(self) -> None:
+        """See `Member`: closes when the client has said nothing."""
+        if self._home and self._channel.mute and not self._has_unread():
+            self._end()
+
+    def cut(self) -> None:
+        """See `Member`."""
+        if self._home or self._reclaim():
+            self._end()
+        else:
+            self._cut_due = True  # whoever has it gives it back in a moment
+
+    @property
+    def arriving(self) -> None:
+        """See `Member`."""
+        return None
+
+    def _come_home(self) -> None:
+        self._home = True
+        self._server.loop.add_reader(self.fd, self.drop)
+        if self._cut_due:
+            self._end()
+        elif self._server.is_draining:
+            self.close_if_idle()
+
+    def _fail(self, reason: object) -> None:
+        _log.debug("A TLS handshake with %s failed: %s", self._peername, reason)
+        self._end()
+
+    def _end(self) -> None:
+        if self._home:
+            self._server.loop.remove_reader(self.fd)
+        self._sock.close()
+        self._server.discard(self)
+
+    # -- both ----------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        try:
+            return self._channel.handshake()
+        except (BlockingIOError, InterruptedError):
+            return False
+
+    def _park(self) -> None:
+        poller = self._server.poller
+        if poller is None or not poller.park(self):
+            self._server.mailbox.post(self._come_home)
+
+    def _reclaim(self) -> bool:
+        poller = self._server.poller
+        return poller is not None and poller.reclaim(self)
+
+    def _has_unread(self) -> bool:
+        try:
+            return bool(self._channel.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def _become_connection(self) -> Connection:
+        from .tls import TLSTransport
+
+        connection = Connection(self._server)
+        loop: asyncio.AbstractEventLoop = self._server.loop
+        connection.connection_made(
+            TLSTransport(loop, self._sock, self._peername, connection, self._channel)
+        )
+        if connection.direct is not None:
+            connection.direct.registered = self.registered  # the same descriptor
+        self._server.replace(self, connection)
+        return connection

@@ -1,0 +1,71 @@
+"""Sending a file to a socket, in the worker thread.
+
+In the worker and not on the loop, because reading from a disk blocks.
+
+Not with `sendfile`: a browser on the same machine is what this server is for, and there the
+kernel hands the pages of the file to the client, which then fetches each from main memory.
+Read in pieces that fit the processor's cache, the same file arrives 1.4 times as fast
+(2 cores, 4 clients, 100 MB). Over a network card it costs more of the processor, and no time.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import ClientDisconnected
+
+__all__ = ["AVAILABLE", "send"]
+
+AVAILABLE: Final = hasattr(os, "preadv") and hasattr(select, "poll")
+
+# How long a stalled client is waited for before a look at whether the connection was cut.
+_POLL_MILLISECONDS: Final = 200
+
+# Half of it or twice as much sends a tenth less.
+_PIECE: Final = 262_144
+
+
+def send(
+    to_descriptor: int, from_descriptor: int, offset: int, size: int, is_cut: Callable[[], bool]
+) -> int:
+    """Send `size` bytes of a file; blocks until the kernel has taken them.
+
+    Args:
+        to_descriptor: A non-blocking socket; closed here, in every case.
+        from_descriptor: The file; its position is neither used nor changed.
+        offset: Where to start, in bytes.
+        size: How many bytes.
+        is_cut: Says whether the connection was given up meanwhile.
+
+    Returns:
+        The bytes sent: fewer than `size` only when the file turned out to be shorter.
+
+    Raises:
+        ClientDisconnected: The client left, or the connection was cut.
+    """
+    try:
+        poll = select.poll()
+        poll.register(to_descriptor, select.POLLOUT)
+        buffer = memoryview(bytearray(min(size, _PIECE)))
+        sent = 0
+        while sent < size:
+            piece = buffer[: size - sent]
+            piece = piece[: os.preadv(from_descriptor, [piece], offset + sent)]
+            if not piece:
+                break
+            sent += len(piece)
+            while piece:
+                if is_cut():
+                    raise ClientDisconnected("the connection was cut while a file was sent")
+                try:
+                    piece = piece[os.write(to_descriptor, piece) :]
+                except BlockingIOError:
+                    poll.poll(_POLL_MILLISECONDS)
+                except ConnectionError as error:
+                    raise ClientDisconnected("the client left while a file was sent") from error
+        return sent
+    finally:
+        os.close(to_descriptor)

@@ -1,0 +1,181 @@
+"""How connections come in: by a worker, by the loop, in bursts, and when that goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from aserve.server import accepting
+from aserve.server import server as server_module
+from aserve.server.poller import AVAILABLE
+
+from ..certificates import client_context
+from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
+
+# Where connections are read by workers, and where there is no epoll.
+WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
+
+
+@pytest.fixture(params=WAYS, ids=["workers", "loop"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether workers accept."""
+    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
+    return bool(request.param)
+
+
+def hello(environ: Any, start_response: Any) -> list[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return [b"hello " + body]
+
+
+class Failing:
+    """A listening socket whose first accept fails."""
+
+    def __init__(self, sock: socket.socket, number: int) -> None:
+        self._sock = sock
+        self._number = number
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        number, self._number = self._number, 0
+        if number:
+            raise OSError(number, "refused by the test")
+        return self._sock.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_burst_is_served(way: bool, loop: str, tls: bool) -> None:
+    with LiveServer(hello, loop=loop, tls=tls) as live:
+        clients = [live.connect() for _ in range(40)]
+        for client in clients:
+            client.send(request("/", "POST", body=b"you"))
+        for client in clients:
+            assert client.answer().body == b"hello you"
+            client.sock.close()
+        live.until(lambda: not live.server._connections)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_out_of_descriptors_accepting_pauses_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, way: bool, tls: bool
+) -> None:
+    monkeypatch.setattr(accepting, "_PAUSE", 0.01)
+    with LiveServer(hello, tls=tls) as live, Log() as log:
+        (listener,) = live.server._listeners
+        listener._sock = Failing(listener._sock, errno.EMFILE)  # type: ignore[assignment]
+        assert live.get().status == 200
+        assert log.wait_for("Cannot accept").startswith(
+            "ERROR Cannot accept connections for now: Too many open files; trying again in 0.01 s"
+        )
+
+
+def test_a_client_that_left_the_backlog_is_nothing(way: bool) -> None:
+    with LiveServer(hello) as live:
+        (listener,) = live.server._listeners
+        listener._sock = Failing(listener._sock, errno.ECONNABORTED)  # type: ignore[assignment]
+        assert live.get().status == 200
+
+
+def test_when_all_threads_are_busy_the_loop_accepts() -> None:
+    """So that what a client sends is seen, and that it leaves."""
+    go, busy = threading.Event(), threading.Semaphore(0)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            busy.release()
+            go.wait(DEADLINE)
+        return hello(environ, start_response)
+
+    for tls in (False, True):
+        with LiveServer(app, threads=2, tls=tls) as live:
+            slow = [live.connect() for _ in range(2)]
+            for client in slow:
+                client.send(request("/slow"))
+                assert busy.acquire(timeout=DEADLINE)
+            late = [live.connect() for _ in range(3)]
+            late[0].send(b"nonsense\r\n\r\n")
+            assert late[0].answer().status == 400
+            late[1].send(request())
+            late[2].sock.close()
+            live.until(lambda: len(live.server._connections) == 4)
+            go.set()
+            for client in (*slow, late[1]):
+                assert client.answer().status == 200
+                client.sock.close()
+            late[0].sock.close()
+        go.clear()
+
+
+def test_mute_handshakes_cost_no_thread_and_delay_nobody(way: bool) -> None:
+    """Sixty-four clients connect and say nothing; they are gone when the server ends."""
+    with LiveServer(hello, tls=True, threads=2) as live:
+        mute = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(64)]
+        for _ in range(5):
+            assert live.get().body == b"hello "
+        assert live.server.pool.size <= 2
+        live.until(lambda: len(live.server._connections) == 64)
+        live.server.shutdown(grace=60)
+        live.join()
+        for sock in mute:
+            assert sock.recv(1) == b""
+            sock.close()
+
+
+def test_a_handshake_that_takes_too_long_is_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: bool
+) -> None:
+    caplog.set_level("DEBUG", "aserve.error")
+    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.01)
+    monkeypatch.setattr(server_module, "_SWEEP_SECONDS", 0.005)
+    with LiveServer(hello, tls=True) as live, Log() as log:
+        with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
+            assert sock.recv(1) == b""
+        assert "took too long" in log.wait_for("handshake")
+
+
+def test_a_handshake_under_way_is_finished_when_the_server_stops(way: bool) -> None:
+    """The client was let in, so its request is answered."""
+    with LiveServer(hello, tls=True) as live:
+        assert live.get().status == 200
+        with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
+            tls = client_context().wrap_socket(
+                sock, server_hostname="127.0.0.1", do_handshake_on_connect=False
+            )
+            sent = threading.Event()
+            live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
+            live.server.shutdown(grace=60)
+            tls.setblocking(False)
+            with contextlib.suppress(OSError):  # its first half is on the way
+                tls.do_handshake()
+            sent.set()
+            tls.settimeout(DEADLINE)
+            tls.do_handshake()
+            tls.sendall(request())
+            answer = b""
+            while piece := tls.recv(65_536):
+                answer += piece
+            assert answer.endswith(b"hello ")
+            assert b"connection: close" in answer.lower()
+            tls.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02"])
+def test_a_handshake_is_cut(way: bool, said: bytes) -> None:
+    with LiveServer(hello, tls=True) as live:
+        assert live.get().status == 200
+        with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
+            sock.sendall(said)
+            live.until(lambda: len(live.server._connections) == 1)
+            live.server.shutdown(grace=0)
+            live.join()
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
