@@ -427,7 +427,7 @@ async def test_a_failed_handshake_hurts_nobody_else(
     caplog.set_level("DEBUG", "aserve.error")
     async with aserve.open_server(hello, hooks=aserve.Hooks(ssl_context=tls[0])) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(GET)  # plain HTTP on a TLS port
+        writer.write(b"\x16" * 100)  # begins like TLS, and is none
         await reader.read()
         writer.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=tls[1])

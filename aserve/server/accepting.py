@@ -48,6 +48,9 @@ _RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A handshake is two round trips; a client that takes longer is mute.
 HANDSHAKE_SECONDS: Final = 10.0
 
+# The first byte of a client that speaks TLS (RFC 8446 section 5.1); no method begins with it.
+_HANDSHAKE: Final = b"\x16"
+
 # At the end of a server, how long a client that has just finished its handshake may take to
 # send its first request.
 _FIRST_REQUEST_SECONDS: Final = 0.05
@@ -198,6 +201,8 @@ def _send_at_once(sock: socket.socket) -> None:
 class Handshake(Member):
     """A new connection until TLS is set up. A member of its server, and a job of the pool.
 
+    A client that speaks plain HTTP gets a connection without TLS, and is told where to go.
+
     Args:
         server: The server.
         sock: The accepted socket; owned until the handshake is done.
@@ -209,6 +214,7 @@ class Handshake(Member):
         "_channel",
         "_cut_due",
         "_home",
+        "_is_plain",
         "_peername",
         "_server",
         "_sock",
@@ -231,6 +237,7 @@ class Handshake(Member):
         self._started = perf_counter()
         self._home = False
         self._cut_due = False
+        self._is_plain = False
         self.fd = sock.fileno()
         self.registered = False
 
@@ -330,8 +337,11 @@ class Handshake(Member):
     # -- both ----------------------------------------------------------------------------
 
     def _step(self) -> bool:
+        """Go on; True when it is done, or when the client does not want one."""
         try:
-            return self._channel.handshake()
+            if self._channel.mute:
+                self._is_plain = self._channel.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b"")
+            return self._is_plain or self._channel.handshake()
         except (BlockingIOError, InterruptedError):
             return False
 
@@ -351,13 +361,19 @@ class Handshake(Member):
             return False
 
     def _become_connection(self) -> Connection:
-        from .tls import TLSTransport
+        from .tls import TLSTransport, refer_to_https
 
         connection = Connection(self._server)
         loop: asyncio.AbstractEventLoop = self._server.loop
-        connection.connection_made(
-            TLSTransport(loop, self._sock, self._peername, connection, self._channel)
-        )
+        if self._is_plain:
+            connection.app = refer_to_https
+            connection.connection_made(
+                SocketTransport(loop, self._sock, self._peername, connection)
+            )
+        else:
+            connection.connection_made(
+                TLSTransport(loop, self._sock, self._peername, connection, self._channel)
+            )
         if connection.direct is not None:
             connection.direct.registered = self.registered  # the same descriptor
         self._server.replace(self, connection)

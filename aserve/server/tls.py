@@ -16,9 +16,10 @@ import socket
 import ssl
 from typing import Any, Final
 
+from ..types import Environ, StartResponse
 from .transport import READ_SIZE, SocketTransport
 
-__all__ = ["TLSSocket", "TLSTransport"]
+__all__ = ["TLSSocket", "TLSTransport", "refer_to_https"]
 
 # The most that one record carries (RFC 8446 section 5.1).
 _RECORD_SIZE: Final = 16_384
@@ -245,3 +246,21 @@ class TLSTransport(SocketTransport):
 
     def _say_goodbye(self) -> None:
         self._channel.say_goodbye()
+
+
+def refer_to_https(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """The WSGI app for clients that speak plain HTTP where HTTPS is spoken.
+
+    A temporary redirect, because the next server on this port may speak plain HTTP.
+    """
+    host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    # The target as it came: decoded and encoded again it might be another one.
+    target: str = environ["RAW_URI"]
+    fields = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
+    if environ["REQUEST_METHOD"] in ("GET", "HEAD") and target.startswith("/"):
+        url = f"https://{host}{target}"
+        start_response("307 Temporary Redirect", [*fields, ("Location", url)])
+        return [f"This server speaks HTTPS: {url}\n".encode("latin-1")]
+    # What was sent has crossed the wire unprotected already, and a redirect would hide that.
+    start_response("400 Bad Request", fields)
+    return [f"This server speaks HTTPS: https://{host}/\n".encode("latin-1")]

@@ -7,6 +7,7 @@ by setting `app`. Nothing here sleeps: whoever waits is woken, or fails at `DEAD
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import re
@@ -93,7 +94,7 @@ class LiveServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        if self.thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
             self.loop.call_soon_threadsafe(self._end.set)
         self.join()
 

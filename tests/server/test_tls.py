@@ -15,7 +15,7 @@ from aserve.server.poller import AVAILABLE
 from aserve.server.tls import TLSSocket
 
 from ..certificates import client_context, server_context
-from ..conformance.wsgi_server import DEADLINE, LiveServer, chunked, request
+from ..conformance.wsgi_server import DEADLINE, Client, LiveServer, chunked, request
 
 WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
 
@@ -266,3 +266,31 @@ def test_what_the_kernel_does_not_take_is_sent_later() -> None:
         server.close()
         reader.join(DEADLINE)
     assert b"".join(received) == bytes(range(256)) * 10_000
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_plain_http_is_redirected(method: str) -> None:
+    with LiveServer(echo, tls=True) as live, Client(live.port) as client:
+        client.send(request("/a%20b?c=%2F", method))
+        answer = client.answer(method)
+        assert answer.status == 307
+        assert answer["location"] == "https://a.example/a%20b?c=%2F"
+        assert client.rest() == b""
+        assert live.get().status == 200
+
+
+def test_plain_http_that_cannot_be_redirected_is_told_where_to_go() -> None:
+    with LiveServer(echo, tls=True) as live:
+        with Client(live.port) as client:
+            client.send(request("/form", "POST", body=b"secret"))
+            answer = client.answer()
+            assert (answer.status, answer.body) == (
+                400, b"This server speaks HTTPS: https://a.example/\n",
+            )  # fmt: skip
+        with Client(live.port) as client:
+            client.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.answer()["location"] == f"https://127.0.0.1:{live.port}/"
+        with Client(live.port) as client:
+            client.send(b"neither the one nor the other\r\n\r\n")
+            assert client.answer().status == 400
+        live.until(lambda: not live.server._connections)
