@@ -26,6 +26,7 @@ from .support import LENGTH_3, Body, Sink, answering, run
         (iter([b"ab", b"", b"c"]), (), ["head", b"ab", b"c", "end"], None),
         (iter([bytearray(b"ab")]), (), ["head", b"ab", "end"], None),
         (iter([b"ab", b"c"]), (LENGTH_3,), ["head", b"ab", b"c", "end"], 3),
+        (iter([b"abc", b""]), (LENGTH_3,), [("whole", b"abc")], 3),
         (iter([]), (), [("whole", b"")], 0),
         (iter([b"", b""]), (), [("whole", b"")], 0),
         (iter([]), (("Content-Length", "0"),), [("whole", b"")], 0),
