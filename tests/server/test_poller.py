@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -146,3 +149,60 @@ def test_two_threads_never_get_the_same(poller: Poller) -> None:
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
+
+
+class _Epoll:
+    """Counts the looks at a real epoll that did not sleep, and those that did."""
+
+    def __init__(self, real: select.epoll) -> None:
+        self._real = real
+        self.looks = self.sleeps = 0
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        if timeout:
+            self.sleeps += 1
+        else:
+            self.looks += 1
+        return self._real.poll(timeout, maxevents)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize(("processors", "spins"), [({0, 1}, True), ({0}, False)])
+def test_it_looks_for_a_moment_before_it_sleeps(
+    monkeypatch: pytest.MonkeyPatch, processors: set[int], spins: bool
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: processors)
+    monkeypatch.setattr("aserve.server.poller.SPIN_SECONDS", 0.02)
+    poller = Poller()
+    epoll = _Epoll(poller._epoll)
+    monkeypatch.setattr(poller, "_epoll", epoll)
+    try:
+        assert poller.wait(0) is None
+        assert (epoll.looks, epoll.sleeps) == (1, 0)
+        assert poller.wait(0.001) is None
+        assert (epoll.looks > 2, epoll.sleeps) == (spins, 1)
+    finally:
+        poller.close()
+
+
+def test_what_comes_while_it_looks_is_handed_out_without_sleeping(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr("aserve.server.poller.SPIN_SECONDS", PATIENCE)
+    poller = Poller()
+    epoll = _Epoll(poller._epoll)
+    monkeypatch.setattr(poller, "_epoll", epoll)
+    ours, theirs = pair
+    item = _Item(ours)
+    poller.park(item)
+    sender = threading.Timer(0.02, theirs.send, [b"x"])
+    sender.start()
+    try:
+        assert poller.wait(PATIENCE) == [item]
+        assert epoll.sleeps == 0
+    finally:
+        sender.join()
+        poller.close()
