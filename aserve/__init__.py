@@ -18,6 +18,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .api import Hooks, open_server, run, serve
+    from .compat import make_ssl_devcert
     from .config import Limits, ServerConfig
     from .errors import (
         AppLoadError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": ("Hooks", "open_server", "run", "serve"),
+    "compat": ("make_ssl_devcert",),
     "config": ("Limits", "ServerConfig"),
     "errors": (
         "AppLoadError",
@@ -72,6 +74,7 @@ __all__ = [
     "ServerState",
     "WSGIError",
     "__version__",
+    "make_ssl_devcert",
     "open_server",
     "run",
     "serve",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import inspect
 import signal
 import socket
@@ -18,18 +19,22 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
-from .config import ServerConfig, ServerOptions, unknown_key
+from .config import ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
 from .net.listeners import UnixFile, open_listeners
+from .options import unknown_key
 from .portal import in_background_loop, is_trio
 from .server import Server
 from .types import WSGIApp
 
 if TYPE_CHECKING:
-    import ssl  # a Python may have been built without it
-
     from anyio.abc import TaskStatus
+
+    from .net.credentials import (  # a Python may have been built without ssl
+        Credentials,
+        SSLContextLike,
+    )
 
 __all__ = ["Hooks", "open_server", "run", "serve"]
 
@@ -47,13 +52,15 @@ class Hooks:
 
     Args:
         sockets: Listening sockets to use instead of binding; the server closes them.
-        ssl_context: Speak TLS; goes before the option `cert`.
+        ssl_context: Speak TLS; goes before the options. An `ssl.SSLContext`; "adhoc" for a
+            certificate that is made on the spot; the path of a certificate with its key; or a
+            pair of paths. What `run_simple` takes.
         on_exchange: Called on the loop thread with the record of each finished exchange.
         on_ready: Called on the loop thread when the server accepts connections.
     """
 
     sockets: Sequence[socket.socket] | None = None
-    ssl_context: ssl.SSLContext | None = None
+    ssl_context: SSLContextLike | None = None
     on_exchange: Callable[[ExchangeRecord], object] | None = None
     on_ready: Callable[[Server], object] | None = None
 
@@ -98,14 +105,23 @@ async def open_server(
 
 
 @contextlib.asynccontextmanager
-async def _open(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> AsyncIterator[Server]:
-    context = hooks.ssl_context
-    if context is None and config.cert is not None:
-        context = await _to_its_end(_in_thread(lambda: load_context(config)))
+async def _open(
+    app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None = None
+) -> AsyncIterator[Server]:
     # To its end: a resolver's thread that is left behind would leave its sockets behind, too.
     sockets, unix_files = await _to_its_end(_open_sockets(config, hooks), undo=_close_sockets)
     try:
-        server = Server(app, sockets, config, on_exchange=hooks.on_exchange, ssl_context=context)
+        if tls is None and wants_tls(config, hooks.ssl_context):
+            load = functools.partial(load_credentials, config, sockets, hooks.ssl_context)
+            tls = await _to_its_end(_in_thread(load))
+        server = Server(
+            app,
+            sockets,
+            config,
+            on_exchange=hooks.on_exchange,
+            ssl_context=tls.context if tls else None,
+            ca_pem=tls.ca_pem if tls else None,
+        )
     except BaseException:
         await _close_sockets((sockets, unix_files))
         raise
@@ -218,8 +234,19 @@ def run(
     run_configured(app, make_config(app, host, port, options), hooks)
 
 
-def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = None) -> bool:
+def run_configured(
+    app: WSGIApp,
+    config: ServerConfig,
+    hooks: Hooks | None = None,
+    tls: Credentials | None = None,
+) -> bool:
     """`run` for callers that have resolved their options already; see there.
+
+    Args:
+        app: The WSGI application.
+        config: The options.
+        hooks: Sockets and observers.
+        tls: What `load_credentials` has returned, if it was called already.
 
     Returns:
         Whether a second signal asked to leave at once.
@@ -232,7 +259,7 @@ def run_configured(app: WSGIApp, config: ServerConfig, hooks: Hooks | None = Non
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
-        return runner.run(_run(app, config, hooks))
+        return runner.run(_run(app, config, hooks, tls))
 
 
 def _is_inside_a_loop() -> bool:
@@ -264,7 +291,7 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
     return ServerConfig(host=host, port=port, **options)
 
 
-async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> bool:
+async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None) -> bool:
     received: list[int] = []
     with contextlib.ExitStack() as signals:
 
@@ -274,7 +301,8 @@ async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks) -> bool:
             if hooks.on_ready is not None:
                 hooks.on_ready(server)
 
-        async with _open(app, config, dataclasses.replace(hooks, on_ready=on_ready)) as server:
+        ours = dataclasses.replace(hooks, on_ready=on_ready)
+        async with _open(app, config, ours, tls) as server:
             await server.wait_closed()
         return len(received) > 1
 
@@ -345,17 +373,22 @@ async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     return sockets, await _in_thread(lambda: UnixFile.of_all(sockets))
 
 
-def load_context(config: ServerConfig) -> ssl.SSLContext | None:
-    """The TLS context that the options ask for; None for plain HTTP. Reads files.
-
-    Raises:
-        ConfigError: A file cannot be used.
-    """
-    if config.cert is None:
+def load_credentials(
+    config: ServerConfig, sockets: Sequence[socket.socket], given: SSLContextLike | None = None
+) -> Credentials | None:
+    """See `aserve.net.credentials.make_credentials`; None for plain HTTP."""
+    if not wants_tls(config, given):
         return None
-    from .net.tls import make_context
+    try:
+        from .net.credentials import make_credentials
+    except ImportError:
+        raise ConfigError("https", True, "needs a Python that was built with OpenSSL") from None
+    return make_credentials(config, sockets, given)
 
-    return make_context(config.cert, config.key)
+
+def wants_tls(config: ServerConfig, given: SSLContextLike | None = None) -> bool:
+    """Whether `load_credentials` has something to do; without it, ssl is not even imported."""
+    return given is not None or bool(config.https or config.ssl or config.cert or config.client_ca)
 
 
 async def _in_thread(function: Callable[[], _T]) -> _T:

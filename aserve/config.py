@@ -5,121 +5,38 @@ help text and the checks. Everything else derives from them: command-line flags
 (`aserve.cli`), `[tool.aserve]` in pyproject.toml, `ASERVE_*` variables, keyword arguments of
 `serve`, `open_server` and `run`, `aserve config`, and the options table of the documentation.
 
-`aserve.resolve` merges the sources. A value that cannot be used raises `ConfigError`, which
-names the option as its user wrote it, the value, and the fix.
+`aserve.resolve` merges the sources; what an option is stands in `aserve.options`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, TypedDict, get_type_hints
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypedDict, get_type_hints
 
 from .errors import ConfigError
+from .options import (
+    Option,
+    at_least,
+    between,
+    check_value,
+    declare,
+    host_name,
+    kind_of,
+    not_empty,
+)
 
 __all__ = [
     "APP_OPTION",
-    "ENVIRONMENT_PREFIX",
     "LOG_LEVELS",
     "Limits",
-    "Option",
     "ServerConfig",
     "ServerOptions",
-    "check_value",
     "iter_options",
-    "unknown_key",
 ]
 
-ENVIRONMENT_PREFIX: Final = "ASERVE_"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-
-Check = Callable[[Any], str | None]
-
-
-class Option(NamedTuple):
-    """What the doors need to know about one field of a configuration class.
-
-    Args:
-        name: The field, the key in pyproject.toml and the keyword argument.
-        kind: The Python type of the value.
-        default: Its default.
-        help: One sentence for `--help` and the reference.
-        group: The heading it stands under in `--help`.
-        flags: Spellings on the command line, the long one first.
-        off_flag: The spelling that switches a boolean off, or None.
-        metavar: What stands for the value in `--help`.
-        choices: The allowed texts, or empty.
-        unit: "seconds", "bytes" or empty.
-        check: Returns the fix for a bad value, or None for a good one.
-        optional: Whether None is a value.
-    """
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    group: str
-    flags: tuple[str, ...]
-    off_flag: str | None
-    metavar: str
-    choices: tuple[str, ...]
-    unit: str
-    check: Check | None
-    optional: bool
-
-    @property
-    def environment(self) -> str:
-        """The environment variable, e.g. `ASERVE_PORT`."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-
-def _option(
-    default: Any,
-    help: str,
-    *,
-    group: str,
-    flags: tuple[str, ...] = (),
-    off_flag: str | None = None,
-    metavar: str = "",
-    choices: tuple[str, ...] = (),
-    unit: str = "",
-    check: Check | None = None,
-) -> Any:
-    return field(
-        default=default,
-        metadata={
-            "option": {
-                "help": help,
-                "group": group,
-                "flags": flags,
-                "off_flag": off_flag,
-                "metavar": metavar,
-                "choices": choices,
-                "unit": unit,
-                "check": check,
-            }
-        },
-    )
-
-
-def _between(low: float, high: float) -> Check:
-    def check(value: Any) -> str | None:
-        return None if low <= value <= high else f"is not between {low:g} and {high:g}"
-
-    return check
-
-
-def _at_least(low: float) -> Check:
-    def check(value: Any) -> str | None:
-        return None if value >= low else f"must be at least {low:g}"
-
-    return check
-
-
-def _not_empty(value: Any) -> str | None:
-    return None if value else "is empty; give a value or leave the option away"
-
 
 # What to serve. It is no field of `ServerConfig`, because `serve` and `run` get the app itself;
 # in the shell it is the argument, and a setting like the others.
@@ -134,7 +51,7 @@ APP_OPTION: Final = Option(
     metavar="APP",
     choices=(),
     unit="",
-    check=_not_empty,
+    check=not_empty,
     optional=True,
 )
 
@@ -144,39 +61,39 @@ class Limits:
     """Bounds on what a client may send. Each one is named in the 4xx that it causes."""
 
     # nginx and gunicorn (8,190) draw the line here; browsers stop at about 8,000 themselves.
-    limit_request_line: int = _option(
+    limit_request_line: int = declare(
         8190, "Longest request line; longer ones are answered 414.",
-        group="Limits", unit="bytes", check=_at_least(64),
+        group="Limits", unit="bytes", check=at_least(64),
     )  # fmt: skip
     # http.server's own limit; gunicorn allows 100 fields of 8,190 bytes each.
-    limit_request_head: int = _option(
+    limit_request_head: int = declare(
         65_536, "Largest header block; larger ones are answered 431.",
-        group="Limits", unit="bytes", check=_at_least(256),
+        group="Limits", unit="bytes", check=at_least(256),
     )  # fmt: skip
     # Twice gunicorn's and http.server's 100: proxies and tracing add dozens.
-    limit_request_fields: int = _option(
+    limit_request_fields: int = declare(
         200, "Most header fields in one request; more are answered 431.",
-        group="Limits", check=_at_least(1),
+        group="Limits", check=at_least(1),
     )  # fmt: skip
     # Chunk extensions and trailers carry nothing that WSGI can pass on; 16 KiB is ample.
-    limit_chunk_overhead: int = _option(
+    limit_chunk_overhead: int = declare(
         16_384, "Most bytes of chunk extensions and trailers in one request.",
-        group="Limits", unit="bytes", check=_at_least(64),
+        group="Limits", unit="bytes", check=at_least(64),
     )  # fmt: skip
     # One socket buffer: a form or a JSON call arrives whole, and no thread waits for its bytes.
-    body_buffer: int = _option(
+    body_buffer: int = declare(
         65_536, "Request bodies up to this size are collected before a thread is taken.",
-        group="Limits", unit="bytes", check=_at_least(0),
+        group="Limits", unit="bytes", check=at_least(0),
     )  # fmt: skip
     # A browser sends this much before it looks for an answer; beyond it, closing is cheaper.
-    drain_body: int = _option(
+    drain_body: int = declare(
         262_144, "How much of a body that the app left unread is read to keep the connection.",
-        group="Limits", unit="bytes", check=_at_least(0),
+        group="Limits", unit="bytes", check=at_least(0),
     )  # fmt: skip
     # asyncio's own default: below it every write is a stall, above it only memory grows.
-    send_buffer: int = _option(
+    send_buffer: int = declare(
         65_536, "How much of a response waits for a slow client before the app is held back.",
-        group="Limits", unit="bytes", check=_at_least(1024),
+        group="Limits", unit="bytes", check=at_least(1024),
     )  # fmt: skip
 
 
@@ -184,67 +101,87 @@ class Limits:
 class ServerConfig(Limits):
     """How to listen and how to serve; see the field comments and `aserve --help`."""
 
-    host: str = _option(
+    host: str = declare(
         "localhost", "Name or address to listen on; `localhost` means 127.0.0.1 and ::1; "
         "`unix://PATH` a Unix socket.",
-        group="Listening", flags=("--host", "-h"), metavar="HOST", check=_not_empty,
+        group="Listening", flags=("--host", "-h"), metavar="HOST", check=not_empty,
     )  # fmt: skip
-    port: int = _option(
+    port: int = declare(
         8000, "Port to listen on; 0 picks a free one.",
-        group="Listening", flags=("--port", "-p"), metavar="PORT", check=_between(0, 65535),
+        group="Listening", flags=("--port", "-p"), metavar="PORT", check=between(0, 65535),
     )  # fmt: skip
-    strict_port: bool = _option(
+    strict_port: bool = declare(
         False, "Never move to the next free port when the default one is taken.",
         group="Listening",
     )  # fmt: skip
-    uds: str | None = _option(
+    uds: str | None = declare(
         None, "Listen on this Unix socket instead of host and port.",
-        group="Listening", metavar="PATH", check=_not_empty,
+        group="Listening", metavar="PATH", check=not_empty,
     )  # fmt: skip
-    fd: int | None = _option(
+    fd: int | None = declare(
         None, "Listen on this inherited file descriptor instead of host and port.",
-        group="Listening", metavar="NUMBER", check=_at_least(0),
+        group="Listening", metavar="NUMBER", check=at_least(0),
     )  # fmt: skip
     # uvicorn's number. Clients wait here while the app restarts, so 128 would refuse some;
     # the kernel lowers it to net.core.somaxconn by itself.
-    backlog: int = _option(
+    backlog: int = declare(
         2048, "Connections that may wait to be accepted.",
-        group="Listening", metavar="NUMBER", check=_between(1, 65535),
+        group="Listening", metavar="NUMBER", check=between(1, 65535),
     )  # fmt: skip
 
-    cert: str | None = _option(
-        None, "Serve HTTPS with this certificate, a PEM file with its chain.",
-        group="HTTPS", metavar="FILE", check=_not_empty,
+    https: bool = declare(
+        False, "Serve HTTPS with a certificate of your development authority; see `aserve trust`.",
+        group="HTTPS",
     )  # fmt: skip
-    key: str | None = _option(
+    names: tuple[str, ...] = declare(
+        (), "Further name in the certificate that is made, e.g. `shop.localhost`; may be repeated.",
+        group="HTTPS", flags=("--name",), metavar="NAME", check=host_name,
+    )  # fmt: skip
+    ssl: str | None = declare(
+        None, "Serve HTTPS with a certificate that is made for this run and that nobody trusts.",
+        group="HTTPS", choices=("adhoc",),
+    )  # fmt: skip
+    cert: str | None = declare(
+        None, "Serve HTTPS with this certificate, a PEM file with its chain.",
+        group="HTTPS", metavar="FILE", check=not_empty,
+    )  # fmt: skip
+    key: str | None = declare(
         None, "The certificate's private key, when it is in a PEM file of its own.",
-        group="HTTPS", metavar="FILE", check=_not_empty,
+        group="HTTPS", metavar="FILE", check=not_empty,
+    )  # fmt: skip
+    client_ca: str | None = declare(
+        None, "Let in only clients with a certificate of this authority, a PEM file.",
+        group="HTTPS", metavar="FILE", check=not_empty,
+    )  # fmt: skip
+    http_too: bool = declare(
+        False, "Serve plain HTTP on the same port, instead of sending it to HTTPS.",
+        group="HTTPS",
     )  # fmt: skip
 
     # anyio's and Starlette's default. Threads are made when needed and leave when idle.
-    threads: int = _option(
+    threads: int = declare(
         40, "Most threads that run the app at the same time.",
-        group="Serving", metavar="NUMBER", check=_between(1, 10_000),
+        group="Serving", metavar="NUMBER", check=between(1, 10_000),
     )  # fmt: skip
     # Long enough for a page, short enough for a person who pressed Ctrl-C.
-    grace: float = _option(
+    grace: float = declare(
         5.0, "How long running requests may finish at the end, before they are cut.",
-        group="Serving", metavar="SECONDS", unit="seconds", check=_between(0, 86_400),
+        group="Serving", metavar="SECONDS", unit="seconds", check=between(0, 86_400),
     )  # fmt: skip
-    loop: Literal["auto", "asyncio", "uvloop"] = _option(
+    loop: Literal["auto", "asyncio", "uvloop"] = declare(
         "auto", "Event loop of the command line; auto takes uvloop when it is installed.",
         group="Serving", choices=("auto", "asyncio", "uvloop"),
     )  # fmt: skip
 
-    access_log: bool = _option(
+    access_log: bool = declare(
         True, "Log one line per request.",
         group="Output", off_flag="--no-access-log",
     )  # fmt: skip
-    log_level: str = _option(
+    log_level: str = declare(
         "info", "Least severe messages to show.",
         group="Output", choices=LOG_LEVELS,
     )  # fmt: skip
-    open: bool = _option(
+    open: bool = declare(
         False, "Open the page in a browser when the server is ready.",
         group="Output", flags=("--open", "-o"),
     )  # fmt: skip
@@ -256,6 +193,14 @@ class ServerConfig(Limits):
             )
         if self.key is not None and self.cert is None:
             raise ConfigError("key", self.key, "has no certificate; name its file with cert")
+        asked = [name for name in ("https", "ssl", "cert") if getattr(self, name)]
+        if len(asked) > 1:
+            first, second = asked[:2]
+            value = getattr(self, second)
+            raise ConfigError(second, value, f"cannot be combined with {first}; choose one")
+        if self.http_too and self.client_ca is not None:
+            fix = "lets in clients without a certificate; leave client_ca or this away"
+            raise ConfigError("http_too", True, fix)
 
 
 class ServerOptions(TypedDict, total=False):
@@ -275,8 +220,13 @@ class ServerOptions(TypedDict, total=False):
     uds: str | None
     fd: int | None
     backlog: int
+    https: bool
+    names: tuple[str, ...]
+    ssl: str | None
     cert: str | None
     key: str | None
+    client_ca: str | None
+    http_too: bool
     threads: int
     grace: float
     loop: Literal["auto", "asyncio", "uvloop"]
@@ -285,22 +235,12 @@ class ServerOptions(TypedDict, total=False):
     open: bool
 
 
-def _kind_of(hint: Any) -> tuple[type, bool]:
-    """Split `int | None` into (int, True); a Literal of texts counts as str."""
-    arguments: tuple[Any, ...] = getattr(hint, "__args__", ())
-    if type(None) in arguments:
-        return arguments[0], True
-    if arguments and all(isinstance(argument, str) for argument in arguments):
-        return str, False
-    return hint, False
-
-
 def _declare() -> tuple[Option, ...]:
     hints = get_type_hints(ServerConfig)
     options = []
     for item in dataclasses.fields(ServerConfig):
         declared = dict(item.metadata["option"])
-        kind, optional = _kind_of(hints[item.name])
+        kind, optional = kind_of(hints[item.name])
         long_flag = "--" + item.name.replace("_", "-")
         declared["flags"] = declared["flags"] or (long_flag,)
         declared["metavar"] = declared["metavar"] or declared["unit"].upper() or "NUMBER"
@@ -322,40 +262,3 @@ def iter_options() -> Iterator[Option]:
     if not _OPTIONS:
         _OPTIONS = _declare()
     return iter(_OPTIONS)
-
-
-def check_value(option: Option, value: Any, spelling: str) -> Any:
-    """Check a value of the right Python type.
-
-    Args:
-        option: The option it is for.
-        value: The value; an int is taken for a float.
-        spelling: The option as its user wrote it, for the error.
-
-    Returns:
-        The value, as the option's type.
-
-    Raises:
-        ConfigError: For a wrong type or a value outside the option's bounds.
-    """
-    if value is None and option.optional:
-        return None
-    if option.kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not option.kind:
-        expected = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        raise ConfigError(spelling, value, f"must be {expected[option.kind]}")
-    if option.choices and value not in option.choices:
-        raise ConfigError(spelling, value, f"is not one of {', '.join(option.choices)}")
-    if option.check is not None and (fix := option.check(value)) is not None:
-        raise ConfigError(spelling, value, fix)
-    return value
-
-
-def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
-    """The error for a key that no option has, with the nearest one that exists."""
-    import difflib
-
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
-    return ConfigError(where, key, f"is not an option{hint}")

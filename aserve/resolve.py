@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from .config import (
-    APP_OPTION,
-    Option,
-    ServerConfig,
-    check_value,
-    iter_options,
-    unknown_key,
-)
+from .config import APP_OPTION, ServerConfig, iter_options
 from .errors import ConfigError
+from .options import Option, check_value, unknown_key
 
 __all__ = ["Inputs", "Resolved", "Source", "resolve", "respelled"]
 
@@ -138,4 +132,6 @@ def _convert_text(option: Option, text: str, spelling: str) -> Any:
         except ValueError:
             what = "a whole number" if option.kind is int else "a number"
             raise ConfigError(spelling, text, f"is not {what}") from None
+    if option.is_list:
+        return tuple(text.replace(",", " ").split())
     return text

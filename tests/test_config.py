@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from aserve.config import (
     APP_OPTION,
     Limits,
-    Option,
     ServerConfig,
     ServerOptions,
-    check_value,
     iter_options,
-    unknown_key,
 )
 from aserve.errors import ConfigError
+from aserve.options import Option, check_value, unknown_key
 from aserve.resolve import Inputs, resolve
 
 _BY_NAME = {option.name: option for option in iter_options()}

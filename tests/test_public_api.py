@@ -28,6 +28,7 @@ PUBLIC = [
     "ServerState",
     "WSGIError",
     "__version__",
+    "make_ssl_devcert",
     "open_server",
     "run",
     "serve",

@@ -1,8 +1,8 @@
 """The command `aserve`: parses, gathers the settings, listens, loads the app, serves.
 
 Exit status: 0 stopped; 1 crashed; 2 wrong usage or configuration, or no app; 3 the app failed to
-import; 4 the address cannot be listened on; 130 Ctrl-C before the server was ready (128 + the
-number of SIGINT, as shells count).
+import; 4 the address cannot be listened on; 5 a store of certificates was not changed; 130 Ctrl-C
+before the server was ready (128 + the number of SIGINT, as shells count).
 
 The address is bound before the app is imported: a port that is taken is told at once, and
 clients that come early wait instead of being refused.
@@ -25,14 +25,15 @@ from ..config import ServerConfig
 from ..errors import AppLoadError, ConfigError, ListenError
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
-from .commands import DefaultGroup, ServingCommand
+from .commands import DefaultGroup, PlainCommand, ServingCommand
 from .settings import Settings, gather, table, unknown_variables
+from .trust import trust, trust_notes, untrust
 
 if TYPE_CHECKING:
     import socket
-    import ssl  # a Python may have been built without it
 
     from ..console import Console
+    from ..net.credentials import Credentials  # a Python may have been built without ssl
     from ..server import Server
     from ..types import WSGIApp
 
@@ -42,9 +43,17 @@ EXIT_STOPPED: Final = 0
 EXIT_USAGE: Final = 2
 EXIT_APP_FAILED: Final = 3
 EXIT_ADDRESS: Final = 4
+EXIT_STORE: Final = 5
 EXIT_INTERRUPTED: Final = 130
 
-_RESERVED: Final = ("demo", "config")
+_RESERVED: Final = ("demo", "config", "trust", "untrust")
+
+_TRUST_HELP: Final = (
+    "Make your development authority, unless you have one, and install it where browsers and other "
+    "programs look up whom to trust: the system's store, Chromium's and Firefox's. It is yours "
+    "alone, and can vouch for private names and addresses only."
+)
+_UNTRUST_HELP: Final = "Take your development authority out of all stores again."
 
 
 def main(args: Sequence[str] | None = None, *, started_at: float | None = None) -> int:
@@ -66,6 +75,8 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
             ServingCommand("serve", _serve, takes_app=True),
             ServingCommand("demo", _serve_demo, takes_app=False),
             ServingCommand("config", _show_config, takes_app=True),
+            PlainCommand("trust", lambda: _status_of(trust()), _TRUST_HELP),
+            PlainCommand("untrust", lambda: _status_of(untrust()), _UNTRUST_HELP),
         ]
     )
     try:
@@ -88,6 +99,10 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
     return int(status or EXIT_STOPPED)
 
 
+def _status_of(all_done: bool) -> int:
+    return EXIT_STOPPED if all_done else EXIT_STORE
+
+
 def _sentence(text: str) -> str:
     """With a full stop, unless it ends with a mark of its own."""
     return text if text.endswith((".", "?", "!", ")")) else f"{text}."
@@ -107,7 +122,8 @@ def _fail_to_load(error: AppLoadError) -> int:
 
 
 def _gather(given: dict[str, Any]) -> Settings:
-    flags = {name: value for name, value in given.items() if value is not None}
+    # A flag that may be repeated and was not given is an empty tuple.
+    flags = {name: value for name, value in given.items() if value not in (None, ())}
     return gather(flags, directory=_current_directory(), environment=os.environ)
 
 
@@ -126,6 +142,8 @@ def _serve(ctx: click.Context, /, **given: Any) -> int:
         given = {**given, "app": None}
         if word == "config":
             return _show_config(**given)
+        if word != "demo":
+            raise click.UsageError(f"`aserve {word}` takes no options of the server.")
         return int(ctx.invoke(_serve_demo, **given))
     settings = _gather(given)
     return _run(settings, is_demo=False, started_at=ctx.obj)
@@ -162,11 +180,13 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
     if other := _other_distribution(Path(__file__).parents[2]):
         click.echo(f"aserve: {other}", err=True)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    context = _load_context(settings)
     with listen(settings.resolved, is_terminal=is_terminal, environment=os.environ) as (
         sockets,
         notes,
     ):
+        # Before the app is imported: a bad file is told at once.
+        tls = _load_credentials(settings, sockets)
+        notes += trust_notes(tls)
         if is_demo:
             loaded = _demo()
         else:
@@ -175,21 +195,18 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
         configure_logging(config.log_level)
         about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=started_at)
         must_leave = _serve_forever(
-            loaded.app, config, Console(config, about), sockets=sockets, context=context
+            loaded.app, config, Console(config, about), sockets=sockets, tls=tls
         )
     if must_leave:
         _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
 
 
-def _load_context(settings: Settings) -> ssl.SSLContext | None:
-    """Before the app is imported: a bad file is told at once."""
-    if settings.resolved.config.cert is None:
-        return None
-    from ..api import load_context
+def _load_credentials(settings: Settings, sockets: Sequence[socket.socket]) -> Credentials | None:
+    from ..api import load_credentials
 
     try:
-        return load_context(settings.resolved.config)
+        return load_credentials(settings.resolved.config, sockets)
     except ConfigError as error:
         raise respelled(error, settings.resolved.sources) from None
 
@@ -200,7 +217,7 @@ def _serve_forever(
     console: Console,
     *,
     sockets: Sequence[socket.socket],
-    context: ssl.SSLContext | None,
+    tls: Credentials | None,
 ) -> bool:
     from ..api import Hooks, run_configured
 
@@ -214,11 +231,10 @@ def _serve_forever(
 
     hooks = Hooks(
         sockets=sockets,
-        ssl_context=context,
         on_ready=on_ready,
         on_exchange=console.on_exchange if config.access_log else None,
     )
-    return run_configured(app, config, hooks)
+    return run_configured(app, config, hooks, tls)
 
 
 def _leave_now(status: int) -> None:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 from .._version import __version__
-from ..config import APP_OPTION, Option, iter_options
+from ..config import APP_OPTION, iter_options
+from ..options import Option
 
-__all__ = ["DefaultGroup", "ServingCommand"]
+__all__ = ["DefaultGroup", "PlainCommand", "ServingCommand"]
 
 _DEFAULT: Final = "serve"
 # What is wider is hard to read; narrower terminals get narrower lines.
@@ -38,6 +39,7 @@ _EXAMPLES: Final = (
     ("aserve 'shop:create_app()' -h 0.0.0.0", "reachable from the network"),
     ("aserve demo", "serve an app that is built in"),
     ("aserve config", "show every option's value and where it comes from"),
+    ("aserve trust", "let browsers trust the certificates of --https; undone by aserve untrust"),
 )
 _EXITS: Final = (
     ("0", "stopped, by Ctrl-C or SIGTERM"),
@@ -45,6 +47,7 @@ _EXITS: Final = (
     ("2", "wrong usage or configuration, or no app found"),
     ("3", "the app failed to import"),
     ("4", "the address cannot be listened on, e.g. it is in use"),
+    ("5", "a store of certificates could not be changed (aserve trust)"),
     ("130", "Ctrl-C before the server was ready"),
 )
 _SETTINGS: Final = (
@@ -88,7 +91,7 @@ class ServingCommand(click.Command):
         if takes_app:
             params.append(click.Argument([APP_OPTION.name], required=False, shell_complete=_apps))
         params += [_click_option(option) for option in iter_options()]
-        params += [_eager("--help", "Show this help.", _show_help(is_long=False))]
+        params += [_eager("--help", "Show this help.", _show_help())]
         params += [
             _eager("--help-all", "Show the limits on requests, too.", _show_help(is_long=True))
         ]
@@ -101,6 +104,7 @@ class ServingCommand(click.Command):
             formatter.write_usage("aserve", "[OPTIONS] [APP]")
             formatter.write_usage("aserve", "demo [OPTIONS]", prefix="       ")
             formatter.write_usage("aserve", "config [OPTIONS] [APP]", prefix="       ")
+            formatter.write_usage("aserve", "trust | untrust", prefix="       ")
         else:
             app = " [APP]" if self.name == "config" else ""
             formatter.write_usage("aserve", f"{self.name} [OPTIONS]{app}")
@@ -126,6 +130,20 @@ class ServingCommand(click.Command):
         formatter.write_text(_COMPLETION)
 
 
+class PlainCommand(click.Command):
+    """A command without an app and without options.
+
+    Args:
+        name: The word that selects it.
+        callback: What it does; returns the exit status.
+        help: What its `--help` says.
+    """
+
+    def __init__(self, name: str, callback: Callable[[], int], help: str) -> None:
+        params: list[click.Parameter] = [_eager("--help", "Show this help.", _show_help())]
+        super().__init__(name, callback=callback, params=params, help=help, add_help_option=False)
+
+
 def _section(
     formatter: click.HelpFormatter, title: str, rows: list[tuple[str, str]] | tuple[Any, ...]
 ) -> None:
@@ -145,7 +163,7 @@ def _help_row(option: Option) -> tuple[str, str]:
         help = f"{help.removesuffix('.')}: {', '.join(option.choices)}."
     else:
         text += f" {option.metavar}"
-    is_silent = option.default is None or option.kind is bool
+    is_silent = option.default in (None, ()) or option.kind is bool
     default = "" if is_silent else f" [{_number(option.default)}]"
     return text, help + default
 
@@ -162,7 +180,11 @@ def _click_option(option: Option) -> click.Option:
             declarations[0] += f"/{option.off_flag}"
         return click.Option([*declarations, option.name], is_flag=True, default=None)
     return click.Option(
-        [*declarations, option.name], default=None, metavar=option.metavar, shell_complete=_values
+        [*declarations, option.name],
+        default=None,
+        metavar=option.metavar,
+        multiple=option.is_list,
+        shell_complete=_values,
     )
 
 
@@ -174,7 +196,7 @@ def _eager(
     )
 
 
-def _show_help(*, is_long: bool) -> Callable[[click.Context, click.Parameter, bool], None]:
+def _show_help(*, is_long: bool = False) -> Callable[[click.Context, click.Parameter, bool], None]:
     def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
             ctx.meta["aserve.help_all"] = is_long
@@ -195,7 +217,7 @@ def _apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     # Imported only now: it is needed in a shell that completes, never to serve.
     from click.shell_completion import CompletionItem
 
-    words = () if ctx.info_name == "config" else ("demo", "config")
+    words = () if ctx.info_name == "config" else ("demo", "config", "trust", "untrust")
     items = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return [*items, CompletionItem(incomplete, type="file")]
 
@@ -204,6 +226,6 @@ def _values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     from click.shell_completion import CompletionItem
 
     option = next(option for option in iter_options() if option.name == param.name)
-    if option.metavar == "PATH":
+    if option.metavar in ("PATH", "FILE"):
         return [CompletionItem(incomplete, type="file")]
     return [CompletionItem(choice) for choice in option.choices if choice.startswith(incomplete)]

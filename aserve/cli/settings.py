@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..config import APP_OPTION, ENVIRONMENT_PREFIX, iter_options
+from ..config import APP_OPTION, iter_options
 from ..errors import ConfigError
+from ..options import ENVIRONMENT_PREFIX
 from ..resolve import Inputs, Resolved, resolve
 
 __all__ = ["Settings", "gather", "table", "unknown_variables"]
@@ -131,8 +132,10 @@ def table(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for option in (APP_OPTION, *iter_options()):
         value = resolved.app if option is APP_OPTION else getattr(resolved.config, option.name)
         source = resolved.sources[option.name]
-        if value is None:
+        if value is None or value == ():
             text = "(looked for)" if option is APP_OPTION else "-"
+        elif isinstance(value, tuple):
+            text = ",".join(value)
         elif isinstance(value, bool):
             text = "yes" if value else "no"
         else:

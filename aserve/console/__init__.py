@@ -13,7 +13,7 @@ import asyncio
 import logging
 import sys
 import time
-from typing import TextIO
+from typing import Final, TextIO
 
 from ..config import LOG_LEVELS, ServerConfig
 from ..events import ExchangeRecord
@@ -22,6 +22,10 @@ from .banner import About, Places, ReadyServer, paint, plain_banner, wide_banner
 from .logs import ACCESS, configure_logging, is_ours_alone, is_terminal, wants_colour
 
 __all__ = ["About", "Console", "access_line", "configure_logging", "wants_colour"]
+
+# How TLS begins (RFC 8446 section 5.1). On a plain port it is no request, and nothing that anybody
+# can read; the line about its refusal has said all there is to say (B66).
+_TLS: Final = b"\x16\x03"
 
 
 class Console:
@@ -72,7 +76,7 @@ class Console:
         15 us through a `LogRecord`), and written together with the others of the same turn of
         the loop: each write lets the threads fight for the interpreter's lock.
         """
-        if not self._has_access_log:
+        if not self._has_access_log or record.raw_head.startswith(_TLS):
             return
         if is_ours_alone(self._stream):
             if ACCESS.isEnabledFor(logging.INFO):

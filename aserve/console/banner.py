@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .._version import __version__
 from ..config import ServerConfig
+from ..net.address import network_address
 
 if TYPE_CHECKING:
     import socket
@@ -77,37 +78,13 @@ class Places(NamedTuple):
         bound = {name[0] for name in names if isinstance(name, tuple)}
         if not bound & {"0.0.0.0", "::"}:
             return cls(urls, (), False)
-        address = _network_address(has_ipv6="::" in bound)
+        address = network_address(has_ipv6="::" in bound)
         network = [re.sub(_LOOPBACK_HOST, f"//{address}", url) for url in urls] if address else []
         return cls(urls, tuple(dict.fromkeys(network)), True)
 
 
 def _host(url: str) -> str:
     return re.sub(r"^\w+://(\[.*?\]|[^:/]*).*", r"\1", url)
-
-
-def _network_address(*, has_ipv6: bool) -> str:
-    """This machine's address on its network, or an empty text.
-
-    Connecting a UDP socket sends nothing; it makes the kernel choose the interface. The
-    addresses are those reserved for documentation (RFC 5737, RFC 3849). `::` is dual stack,
-    so its IPv4 address comes first there, too.
-    """
-    import socket
-
-    targets = [(socket.AF_INET, "192.0.2.1")]
-    if has_ipv6:
-        targets.append((socket.AF_INET6, "2001:db8::1"))
-    for family, target in targets:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.setblocking(False)
-                probe.connect((target, 9))
-                address = str(probe.getsockname()[0])
-        except OSError:
-            continue
-        return f"[{address}]" if ":" in address else address
-    return ""
 
 
 def _app_text(about: About) -> str:

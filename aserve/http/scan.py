@@ -99,7 +99,9 @@ def check_start(head: bytes | bytearray, start: int = 0, end: int | None = None)
     if end is None:
         end = len(head)
     if head.startswith(_TLS_HELLO):
-        raise RemoteProtocolError("this is TLS, but plain HTTP is spoken here: use http://")
+        raise RemoteProtocolError(
+            "this is TLS, but plain HTTP is spoken here: open http://, or serve with --https"
+        )
     if _HOPELESS.search(head, start, end):
         raise RemoteProtocolError("a bare CR or LF or a control character in the head")
     if head.find(b"\n", 0, end) >= 0 and _FIRST_LINE.match(head, 0, end) is None:

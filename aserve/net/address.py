@@ -8,7 +8,17 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-__all__ = ["UNIX_PREFIX", "Peer", "is_all_interfaces", "is_literal", "peer_of", "url_of", "urls_of"]
+__all__ = [
+    "UNIX_PREFIX",
+    "Peer",
+    "is_all_interfaces",
+    "is_literal",
+    "network_address",
+    "peer_of",
+    "strip_brackets",
+    "url_of",
+    "urls_of",
+]
 
 UNIX_PREFIX: Final = "unix://"
 
@@ -87,3 +97,25 @@ def peer_of(sockname: Any, peername: Any) -> Peer:
         return Peer(sockname[0], str(sockname[1]), remote[0], str(remote[1]))
     # Unix sockets have no addresses; neither SERVER_ variable may be empty (PEP 3333).
     return Peer("localhost", "80", "<local>", "0")
+
+
+def network_address(*, has_ipv6: bool) -> str:
+    """This machine's address on its network, or an empty text.
+
+    Connecting a UDP socket sends nothing; it makes the kernel choose the interface. The
+    addresses are those reserved for documentation (RFC 5737, RFC 3849). `::` is dual stack,
+    so its IPv4 address comes first there, too.
+    """
+    targets = [(socket.AF_INET, "192.0.2.1")]
+    if has_ipv6:
+        targets.append((socket.AF_INET6, "2001:db8::1"))
+    for family, target in targets:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.setblocking(False)
+                probe.connect((target, 9))
+                address = str(probe.getsockname()[0])
+        except OSError:
+            continue
+        return f"[{address}]" if ":" in address else address
+    return ""

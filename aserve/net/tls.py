@@ -12,21 +12,27 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigError
 
-__all__ = ["make_context"]
+__all__ = ["expiry_of", "make_context"]
 
 # One protocol is spoken, and a client that asks for others is told so (RFC 7301).
 _PROTOCOLS: Final = ["http/1.1"]
 
+# What is taken for the end where it cannot be read; OpenSSL looks at it itself.
+_NEVER: Final = "Dec 31 23:59:59 9999 GMT"
 
-def make_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
+
+def make_context(
+    certificate: str, key: str | None = None, *, client_ca: str | None = None
+) -> ssl.SSLContext:
     """A context for servers: TLS 1.2 and 1.3.
 
     Args:
         certificate: A PEM file with the certificate and those that lead to its authority.
         key: A PEM file with the private key; None when it stands in the first file.
+        client_ca: A PEM file with the authority of those who are let in; None lets everybody in.
 
     Raises:
-        ConfigError: One of the files cannot be used; `option` is `cert` or `key`.
+        ConfigError: One of the files cannot be used; `option` is `cert`, `key` or `client_ca`.
     """
     chain = _read("cert", certificate)
     if "-----BEGIN CERTIFICATE-----" not in chain:
@@ -55,7 +61,28 @@ def make_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
             raise ConfigError(holder, where, fix) from None
         raise ConfigError("cert", certificate, f"cannot be used: {error.reason or error}") from None
     _check_dates(certificate)
+    if client_ca is not None:
+        _ask_for_certificates(context, client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, client_ca: str) -> None:
+    if "-----BEGIN CERTIFICATE-----" not in _read("client_ca", client_ca):
+        raise ConfigError("client_ca", client_ca, "holds no certificate in PEM")
+    try:
+        context.load_verify_locations(client_ca)
+    except ssl.SSLError as error:
+        raise ConfigError("client_ca", client_ca, f"cannot be used: {error.reason}") from None
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def expiry_of(certificate: str) -> float:
+    """When the first certificate of a PEM file ends, in seconds since the epoch.
+
+    Raises:
+        OSError: It cannot be read, or is none (`ssl.SSLError`).
+    """
+    return float(ssl.cert_time_to_seconds(_decode(certificate).get("notAfter", _NEVER)))
 
 
 def _read(option: str, name: str) -> str:
@@ -66,11 +93,16 @@ def _read(option: str, name: str) -> str:
 
 
 def _check_dates(certificate: str) -> None:
+    if expiry_of(certificate) < time.time():
+        end = _decode(certificate)["notAfter"]
+        raise ConfigError("cert", certificate, f"expired on {end}; make a new one")
+
+
+def _decode(certificate: str) -> dict[str, str]:
     # The only decoder in the standard library; ssl has none for a certificate of one's own.
-    decode: Any = getattr(ssl, "_ssl", None)
-    decode = getattr(decode, "_test_decode_cert", None)
+    module: Any = getattr(ssl, "_ssl", None)
+    decode = getattr(module, "_test_decode_cert", None)
     if decode is None:  # pragma: no cover - another Python
-        return
+        return {}
     fields: dict[str, str] = decode(certificate)
-    if ssl.cert_time_to_seconds(fields["notAfter"]) < time.time():
-        raise ConfigError("cert", certificate, f"expired on {fields['notAfter']}; make a new one")
+    return fields

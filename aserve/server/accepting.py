@@ -201,7 +201,8 @@ def _send_at_once(sock: socket.socket) -> None:
 class Handshake(Member):
     """A new connection until TLS is set up. A member of its server, and a job of the pool.
 
-    A client that speaks plain HTTP gets a connection without TLS, and is told where to go.
+    A client that speaks plain HTTP gets a connection without TLS, and is told where to go, or
+    served with the option `http_too`.
 
     Args:
         server: The server.
@@ -366,10 +367,13 @@ class Handshake(Member):
         connection = Connection(self._server)
         loop: asyncio.AbstractEventLoop = self._server.loop
         if self._is_plain:
-            connection.app = refer_to_https
+            if not self._server.config.http_too:
+                connection.app = refer_to_https
             connection.connection_made(
                 SocketTransport(loop, self._sock, self._peername, connection)
             )
+            connection.environ["wsgi.url_scheme"] = "http"
+            connection.environ.pop("HTTPS", None)
         else:
             connection.connection_made(
                 TLSTransport(loop, self._sock, self._peername, connection, self._channel)

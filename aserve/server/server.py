@@ -40,6 +40,9 @@ _log: Final = logging.getLogger("aserve.error")
 # How often it is looked for handshakes that take too long.
 _SWEEP_SECONDS: Final = 1.0
 
+# When a person who stops the server is told what it waits for: most requests are over by then.
+_ANNOUNCE_SECONDS: Final = 0.1
+
 
 class ServerState(Enum):
     """The life of a server."""
@@ -70,6 +73,7 @@ class Server:
         config: Limits, threads and grace; host, port and their like are not looked at.
         on_exchange: Called on the loop thread with each finished exchange.
         ssl_context: Speak TLS on all of the sockets.
+        ca_pem: What a client has to trust to know the server, in PEM, if that is known.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Server:
         *,
         on_exchange: Callable[[ExchangeRecord], object] | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        ca_pem: str | None = None,
     ) -> None:
         self.app = app
         self.config = config
@@ -97,6 +102,7 @@ class Server:
         self._port = _port_of(self._sockets)
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
+        self._ca_pem = ca_pem
         self._listeners: list[Listener] = []
         # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
@@ -162,6 +168,29 @@ class Server:
     def sockets(self) -> tuple[socket.socket, ...]:
         """The listening sockets; do not close them."""
         return self._sockets
+
+    @property
+    def ca_pem(self) -> str | None:
+        """The certificate of who vouches for the server, in PEM.
+
+        None for plain HTTP, and when the server was given an `ssl.SSLContext`, which does not tell.
+        """
+        return self._ca_pem
+
+    def ssl_context_for_clients(self) -> ssl.SSLContext:
+        """A context for a client: it accepts this server, and checks its name.
+
+        It trusts nobody else, unless `ca_pem` is None: then it trusts whom this machine trusts.
+        """
+        import ssl
+
+        context = ssl.create_default_context(cadata=self._ca_pem)
+        if self._ca_pem is not None:
+            # A certificate may be its own authority, or stand without it; and those of other
+            # tools do not follow RFC 5280 to the letter, as Python 3.13 wants it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
 
     def start(self) -> None:
         """Begin to accept. Returns at once: a connection made from now on is served.
@@ -323,12 +352,12 @@ class Server:
     async def _drain(self, grace: float) -> None:
         self.mailbox.deliver()  # what workers left there without a wake-up
         cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
+        patience = min(_ANNOUNCE_SECONDS, grace / 2)
+        announcement = self.loop.call_later(patience, self._announce, grace)
         try:
             await self._empty_backlog()
             for connection in list(self._connections):
                 connection.close_if_idle()
-            for line in self._under_way():
-                _log.info("Waiting up to %g s for %s", grace, line)
             await self._until(lambda: not self._connections)
             if not self._connections:
                 # A response may be out while its `close()` still runs: the grace covers it too.
@@ -345,8 +374,13 @@ class Server:
                 self._changed.clear()
                 await self._changed.wait()
             cut_timer.cancel()
+            announcement.cancel()
             self._close_sockets()
             self._set_closed()
+
+    def _announce(self, grace: float) -> None:
+        for line in self._under_way():
+            _log.info("Waiting up to %g s for %s", grace, line)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition or for the end of the grace."""

@@ -15,7 +15,8 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 from state_figure import Machine, draw
 
-from aserve.config import Option, iter_options
+from aserve.config import iter_options
+from aserve.options import Option
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -43,7 +44,7 @@ def flags_text(option: Option) -> str:
 def default_text(option: Option) -> str:
     """The default as a person writes it, with its unit."""
     value = option.default
-    if value is None:
+    if value is None or value == ():
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

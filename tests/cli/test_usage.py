@@ -79,7 +79,9 @@ def _complete(run: Run, words: str, index: int) -> list[str]:
 
 
 def test_completion(run: Run) -> None:
-    assert _complete(run, "aserve ", 1) == ["plain,demo", "plain,config", "file,"]
+    assert _complete(run, "aserve ", 1) == [
+        "plain,demo", "plain,config", "plain,trust", "plain,untrust", "file,"
+    ]  # fmt: skip
     assert _complete(run, "aserve d", 1) == ["plain,demo", "file,d"]
     assert _complete(run, "aserve config a", 2) == ["file,a"]
     assert "plain,--port" in _complete(run, "aserve --po", 1)

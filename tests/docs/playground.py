@@ -126,7 +126,15 @@ class Playground:
             script.chmod(0o755)
         # On a terminal curl shows no progress of an answer that it prints there; here it would.
         (directory / ".curlrc").write_text("no-progress-meter\n")
-        self.environment = {**_environment(commands), "CURL_HOME": str(directory)}
+        # A user without certificates, who keeps things where everybody does.
+        home = directory / "home"
+        home.mkdir()
+        self.environment = {
+            **_environment(commands),
+            "CURL_HOME": str(directory),
+            "HOME": str(home),
+            "XDG_DATA_HOME": str(home / ".local" / "share"),
+        }
         self._ports: dict[str, str] = {}
         self._background: list[Background] = []
         self._stdout = ""

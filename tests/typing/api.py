@@ -6,7 +6,9 @@ that `warn_unused_ignores` would report if it were accepted.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 import anyio
@@ -76,6 +78,17 @@ async def observe() -> None:
         pass
 
 
+async def https() -> None:
+    async with open_server(app, https=True, names=("shop.localhost",)) as server:
+        assert_type(server.ssl_context_for_clients(), ssl.SSLContext)
+        assert_type(server.ca_pem, str | None)
+    pair = aserve.make_ssl_devcert(Path("dev"), host="shop.localhost")
+    assert_type(pair, tuple[str, str])
+    run(app, hooks=Hooks(ssl_context=pair))
+    run(app, hooks=Hooks(ssl_context="adhoc"))
+    run(app, hooks=Hooks(ssl_context=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)))
+
+
 def handle_errors() -> str:
     try:
         run(app)
@@ -93,3 +106,4 @@ async def mistakes() -> None:
     await serve(app, port="8000")  # type: ignore[arg-type]
     await serve(app, prot=8000)  # type: ignore[call-arg]
     run(app, threads=None)  # type: ignore[arg-type]
+    run(app, hooks=Hooks(ssl_context=7))  # type: ignore[arg-type]
