@@ -47,10 +47,10 @@ napoleon_numpy_docstring = False
 # build works offline, so names of Python's and anyio's own documentation stay without a link.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(asyncio|anyio|collections|contextlib|socket|ssl|typing|types)\..*"),
+    (r"py:.*", r"(asyncio|anyio|collections|contextlib|os|socket|ssl|typing|types)\..*"),
     (r"py:.*", r"(None|Any|Callable|Sequence|Mapping|AsyncIterator|Unpack|TaskStatus)"),
     (r"py:.*", r"(int|str|bytes|float|bool|object|type|tuple|list|dict)"),
     (r"py:exc", r"[A-Z]\w+Error|RuntimeError|ValueError|ImportError|OSError"),
     # Spelled out in the text of the options' page.
-    (r"py:.*", r".*ServerOptions|WSGIApp|.*SSLContext|socket"),
+    (r"py:.*", r".*ServerOptions|WSGIApp|.*SSLContext(Like)?|socket"),
 ]
