@@ -30,13 +30,26 @@ from ..errors import ConfigError
 from .names import is_permitted
 from .tls import expiry_of
 
-__all__ = ["Authority", "default_folder"]
+__all__ = ["Authority", "default_folder", "refuse_public"]
 
 _DAY: Final = 86_400
 # An expired certificate stops everybody; a month is time to notice nothing.
 _RENEWAL: Final = 30 * _DAY
 
 _END: Final = "-----END CERTIFICATE-----\n"
+
+
+def refuse_public(name: str, option: str = "names") -> None:
+    """Raise unless the authority may vouch for the name; `option` is where it came from.
+
+    Raises:
+        ConfigError: It is one of the public network.
+    """
+    if not is_permitted(name):
+        raise ConfigError(
+            option, name, "is a public name, and the development authority must not certify "
+            "those; use one below .localhost, .test or .internal, or give cert",
+        )  # fmt: skip
 
 
 def default_folder() -> Path:
@@ -91,11 +104,7 @@ class Authority:
             ConfigError: A name is one of the public network, or the folder cannot be used.
         """
         for name in names:
-            if not is_permitted(name):
-                raise ConfigError(
-                    "names", name, "is a public name, and the development authority must not "
-                    "certify those; use one below .localhost, .test or .internal, or give cert",
-                )  # fmt: skip
+            refuse_public(name)
         authority = self.prepare()
         # Another authority, other names: another file.
         mark = hashlib.sha256("\n".join([authority, *sorted(names)]).encode()).hexdigest()

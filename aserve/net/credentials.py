@@ -77,7 +77,7 @@ def make_credentials(
         context = make_context(cert, key, client_ca=config.client_ca)
         return Credentials(context, _certificates(Path(cert).read_text("ascii", "replace")))
     if config.https:
-        return _certified(names_of(sockets, config.host, config.names), config.client_ca)
+        return _certified(sockets, config)
     if config.client_ca is not None:
         fix = "needs HTTPS; add https, or cert with a certificate of your own"
         raise ConfigError("client_ca", config.client_ca, fix)
@@ -94,11 +94,14 @@ def _paths(given: object) -> tuple[str, str | None]:
     raise ConfigError("ssl_context", given, fix)
 
 
-def _certified(names: Sequence[str], client_ca: str | None) -> Credentials:
-    from .authority import Authority
+def _certified(sockets: Sequence[socket.socket], config: ServerConfig) -> Credentials:
+    from .authority import Authority, refuse_public
 
+    for name in names_of([], config.host, ()):
+        refuse_public(name, "host")
     authority = Authority()
-    context = make_context(str(authority.certificate_for(names)), client_ca=client_ca)
+    path = authority.certificate_for(names_of(sockets, config.host, config.names))
+    context = make_context(str(path), client_ca=config.client_ca)
     return Credentials(context, authority.certificate.read_text("ascii"), authority)
 
 

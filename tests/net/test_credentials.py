@@ -137,6 +137,13 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_public_host(sock: socket.socket) -> None:
+    with pytest.raises(ConfigError, match="is a public name") as caught:
+        make(sock, https=True, host="192.0.2.1")
+    assert (caught.value.option, caught.value.value) == ("host", "192.0.2.1")
+    assert make(sock, ssl="adhoc", host="192.0.2.1") is not None
+
+
 def test_whom_to_ask_for_a_certificate(sock: socket.socket, home: Path) -> None:
     authority = str(make_certificate(home))
     made = make(sock, ssl="adhoc", client_ca=authority)
