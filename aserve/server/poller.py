@@ -62,15 +62,15 @@ class Poller:
         """
         if self.is_shut():
             return False
-        events = select.EPOLLIN | select.EPOLLONESHOT
-        self._parked[item.fd] = item
-        if item.registered:
-            # The loop may have reclaimed it in the meantime, and closed it.
-            with contextlib.suppress(OSError):
-                self._epoll.modify(item.fd, events)
-        else:
+        if not item.registered:
+            # Without an event, because from the next line on somebody else may have it, and an
+            # event before it would be lost.
             item.registered = True
-            self._epoll.register(item.fd, events)
+            self._epoll.register(item.fd, 0)
+        self._parked[item.fd] = item
+        # The loop may have reclaimed it in the meantime, and closed it.
+        with contextlib.suppress(OSError):
+            self._epoll.modify(item.fd, select.EPOLLIN | select.EPOLLONESHOT)
         # Tested again: who shuts first sets this and then reclaims.
         return not (self.is_shut() and self.reclaim(item))
 

@@ -151,6 +151,48 @@ def test_two_threads_never_get_the_same(poller: Poller) -> None:
         theirs.close()
 
 
+class _Snatching:
+    """An epoll that lets the loop reclaim the item as soon as it is in the table."""
+
+    def __init__(self, poller: Poller, item: _Item) -> None:
+        self._poller, self._real, self._item = poller, poller._epoll, item
+        self.snatched = 0
+
+    def _snatch(self) -> None:
+        if self._item.fd in self._poller._parked:
+            self.snatched += self._poller.reclaim(self._item)
+
+    def register(self, fd: int, events: int) -> None:
+        self._snatch()
+        self._real.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        self._snatch()
+        self._real.modify(fd, events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_an_item_may_be_reclaimed_while_it_is_being_parked(
+    poller: Poller, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reclaims it at that moment owns it, and may park it again."""
+    ours, theirs = pair
+    item = _Item(ours)
+    real = poller._epoll
+    for turn in range(2):
+        snatching = _Snatching(poller, item)
+        monkeypatch.setattr(poller, "_epoll", snatching)
+        assert poller.park(item)
+        assert snatching.snatched == 1, turn
+        monkeypatch.setattr(poller, "_epoll", real)
+        assert not poller.reclaim(item)
+        theirs.send(b"x")
+        assert poller.park(item)
+        assert poller.wait(PATIENCE) == [item]
+
+
 class _Epoll:
     """Counts the looks at a real epoll that did not sleep, and those that did."""
 
