@@ -230,7 +230,7 @@ class DirectPath:
             return False
         for event in self._h1.receive_data(data):
             if type(event) is Data:
-                stream.feed(event.data)
+                stream.feed(event.data, pulled=True)
             else:
                 stream.feed_eof()
         if self._h1.failure is not None:

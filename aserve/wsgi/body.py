@@ -56,8 +56,12 @@ class StreamBody:
 
     # -- loop thread, or whoever pulls ---------------------------------------------------
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: bytes, *, pulled: bool = False) -> bool:
         """Add bytes.
+
+        Args:
+            data: The bytes.
+            pulled: By who pulls, who takes no more than there is room for.
 
         Returns:
             Whether more may come now; after False wait for `on_resume`.
@@ -65,8 +69,8 @@ class StreamBody:
         with self._changed:
             self._pieces.append(data)
             self._size += len(data)
-            # Who pulls takes no more than there is room for.
-            self._paused = self._pull is None and self._size >= self._high_water
+            # Not "while somebody pulls": between two pulls the loop may take the connection over.
+            self._paused = not pulled and self._size >= self._high_water
             self._changed.notify_all()
             return not self._paused
 

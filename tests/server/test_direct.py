@@ -266,3 +266,33 @@ def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int, tls: b
             thread.join(DEADLINE)
             assert not thread.is_alive()
     assert not live.server._connections
+
+
+def test_a_long_body_is_held_back_when_the_loop_takes_the_connection_over() -> None:
+    """The worker has read a piece by itself, then answers, and reads no more for a while."""
+    go = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        environ["wsgi.input"].read(10)
+        start_response("200 OK", [])
+        yield b"begun"  # sent by the loop, which from here on reads, too
+        go.wait(DEADLINE)
+        yield b"%d" % len(environ["wsgi.input"].read())
+
+    size = 30_000_000
+    with LiveServer(app) as live, live.connect() as client:
+        head = request("/", "POST", f"Content-Length: {size}")
+        sender = threading.Thread(target=client.sock.sendall, args=(head + bytes(size),))
+        sender.start()
+
+        def is_held_back() -> bool:
+            connection: Any = next(iter(live.server._connections), None)
+            exchange = connection and connection.exchange
+            begun = exchange is not None and exchange.status_code == 200
+            return begun and not connection._transport.is_reading()
+
+        live.until(is_held_back)
+        assert sender.is_alive()
+        go.set()
+        assert client.answer().body == b"begun%d" % (size - 10)
+        sender.join(DEADLINE)

@@ -191,7 +191,7 @@ def test_a_body_is_pulled_until_the_server_has_no_more_of_it(
         if not arrived:
             handed_over.set()
             return False
-        body.feed(arrived.pop(0))
+        body.feed(arrived.pop(0), pulled=True)
         return True
 
     body = StreamBody(1 << 20, lambda: None, lambda: None, pull)
@@ -202,6 +202,13 @@ def test_a_body_is_pulled_until_the_server_has_no_more_of_it(
     body.feed_eof()
     assert rest.result(DEADLINE) == b"wothree"
     assert body.read() == b""
+
+
+def test_who_pulls_is_not_held_back_and_who_feeds_is() -> None:
+    """The loop may feed before the reader knows that it can pull no more."""
+    body = StreamBody(4, lambda: None, lambda: None, lambda: True)
+    assert body.feed(b"12345", pulled=True)
+    assert not body.feed(b"6")
 
 
 def test_a_pull_ends_with_the_body_or_its_failure() -> None:
