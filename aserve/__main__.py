@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .reload.child import Child
 
 
 def main() -> None:
@@ -16,13 +21,32 @@ def main() -> None:
     # server switches it on again when it is ready.
     gc.disable()
     signal.signal(signal.SIGTERM, _end)
+    child = _start_ahead(sys.argv[1:])
     from .cli import main as run_command_line
 
-    status = run_command_line(started_at=started_at)
+    status = run_command_line(started_at=started_at, child=child)
     # From here on nothing is left to be stopped.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0 if _was_ended else status)
 
+
+def _start_ahead(words: list[str]) -> Child | None:
+    """With the reloader another process serves: start it now, so that both get ready at once.
+
+    A guess, because nothing is parsed yet; a process that is not needed ends by itself.
+    """
+    is_wanted = "--reload" in words or (sys.stderr is not None and sys.stderr.isatty())
+    if not is_wanted or not _NEVER_RELOAD.isdisjoint(words) or os.name != "posix":
+        return None
+    from .reload.child import command, spawn
+
+    return spawn(command())
+
+
+# Words with which there is nothing to reload.
+_NEVER_RELOAD = frozenset(
+    ("--no-reload", "demo", "config", "trust", "untrust", "--help", "--help-all", "--version")
+)
 
 _was_ended = False
 

@@ -98,14 +98,14 @@ async def open_server(
     config = make_config(app, host, port, options)
 
     def make() -> contextlib.AbstractAsyncContextManager[Server]:
-        return _open(app, config, hooks or Hooks())
+        return open_configured(app, config, hooks or Hooks())
 
     async with in_background_loop(make) if is_trio() else make() as server:
         yield server
 
 
 @contextlib.asynccontextmanager
-async def _open(
+async def open_configured(
     app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None = None
 ) -> AsyncIterator[Server]:
     # To its end: a resolver's thread that is left behind would leave its sockets behind, too.
@@ -302,7 +302,7 @@ async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credential
                 hooks.on_ready(server)
 
         ours = dataclasses.replace(hooks, on_ready=on_ready)
-        async with _open(app, config, ours, tls) as server:
+        async with open_configured(app, config, ours, tls) as server:
             await server.wait_closed()
         return len(received) > 1
 

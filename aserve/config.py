@@ -11,6 +11,7 @@ help text and the checks. Everything else derives from them: command-line flags
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict, get_type_hints
@@ -173,6 +174,24 @@ class ServerConfig(Limits):
         group="Serving", choices=("auto", "asyncio", "uvloop"),
     )  # fmt: skip
 
+    reload: bool | None = declare(
+        None, "Load the app anew when its files change; without a word from you on a terminal, for "
+        "a server on loopback.",
+        group="Reloading", off_flag="--no-reload",
+    )  # fmt: skip
+    extra_files: tuple[str, ...] = declare(
+        (), "Further files, directories and patterns whose change reloads; may be repeated.",
+        group="Reloading", metavar="PATH", check=not_empty, separator=os.pathsep,
+    )  # fmt: skip
+    exclude_patterns: tuple[str, ...] = declare(
+        (), "Files that never reload, by a pattern like `*/tests/*`; may be repeated.",
+        group="Reloading", metavar="PATTERN", check=not_empty, separator=os.pathsep,
+    )  # fmt: skip
+    reloader: Literal["auto", "watchfiles", "stat"] = declare(
+        "auto", "How changes are noticed: by events of the system, or by looking each second.",
+        group="Reloading", choices=("auto", "watchfiles", "stat"),
+    )  # fmt: skip
+
     access_log: bool = declare(
         True, "Log one line per request.",
         group="Output", off_flag="--no-access-log",
@@ -230,6 +249,10 @@ class ServerOptions(TypedDict, total=False):
     threads: int
     grace: float
     loop: Literal["auto", "asyncio", "uvloop"]
+    reload: bool | None
+    extra_files: tuple[str, ...]
+    exclude_patterns: tuple[str, ...]
+    reloader: Literal["auto", "watchfiles", "stat"]
     access_log: bool
     log_level: str
     open: bool

@@ -48,6 +48,7 @@ class Option(NamedTuple):
         unit: "seconds", "bytes" or empty.
         check: Returns the fix for a bad value, or None for a good one; of a list, for each item.
         optional: Whether None is a value.
+        separator: What stands between the items of a list in a text; empty for commas and spaces.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Option(NamedTuple):
     unit: str
     check: Check | None
     optional: bool
+    separator: str = ""
 
     @property
     def environment(self) -> str:
@@ -85,6 +87,7 @@ def declare(
     choices: tuple[str, ...] = (),
     unit: str = "",
     check: Check | None = None,
+    separator: str = "",
 ) -> Any:
     """The default of a field that is an option; the arguments are those of `Option`."""
     return field(
@@ -99,6 +102,7 @@ def declare(
                 "choices": choices,
                 "unit": unit,
                 "check": check,
+                "separator": separator,
             }
         },
     )

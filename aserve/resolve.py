@@ -102,6 +102,8 @@ def _look_up(option: Option, inputs: Inputs) -> tuple[Source, str, Any] | None:
     name, variable = option.name, option.environment
     if name in inputs.flags:
         spelling, value = option.flags[0], inputs.flags[name]
+        if option.separator:
+            value = tuple(item for text in value for item in _split(option, text))
         if isinstance(value, str):
             value = _convert_text(option, value, spelling)
         return Source("flag", spelling), spelling, value
@@ -114,6 +116,12 @@ def _look_up(option: Option, inputs: Inputs) -> tuple[Source, str, Any] | None:
         spelling = f"{name} in {inputs.file_name}"
         return Source("file", inputs.file_name), spelling, inputs.file_values[name]
     return None
+
+
+def _split(option: Option, text: str) -> tuple[str, ...]:
+    if option.separator:
+        return tuple(filter(None, text.split(option.separator)))
+    return tuple(text.replace(",", " ").split())
 
 
 _TRUE: Final = {"1", "true", "yes", "on"}
@@ -133,5 +141,5 @@ def _convert_text(option: Option, text: str, spelling: str) -> Any:
             what = "a whole number" if option.kind is int else "a number"
             raise ConfigError(spelling, text, f"is not {what}") from None
     if option.is_list:
-        return tuple(text.replace(",", " ").split())
+        return _split(option, text)
     return text

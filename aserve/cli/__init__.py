@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -26,6 +26,7 @@ from ..errors import AppLoadError, ConfigError, ListenError
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
 from .commands import DefaultGroup, PlainCommand, ServingCommand
+from .reloading import serve_reloading, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     import socket
 
     from ..console import Console
+    from ..console.banner import ReadyServer
     from ..net.credentials import Credentials  # a Python may have been built without ssl
+    from ..reload.child import Child
     from ..server import Server
     from ..types import WSGIApp
 
@@ -56,7 +59,24 @@ _TRUST_HELP: Final = (
 _UNTRUST_HELP: Final = "Take your development authority out of all stores again."
 
 
-def main(args: Sequence[str] | None = None, *, started_at: float | None = None) -> int:
+class _Start(NamedTuple):
+    """How the process began.
+
+    Args:
+        at: The `time.perf_counter()` at which it began its work.
+        child: A process that was started ahead, for the reloader.
+    """
+
+    at: float
+    child: Child | None
+
+
+def main(
+    args: Sequence[str] | None = None,
+    *,
+    started_at: float | None = None,
+    child: Child | None = None,
+) -> int:
     """Run the command line.
 
     Called in the main thread: serving installs signal handlers.
@@ -64,6 +84,7 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
     Args:
         args: The words after the command's name; those of the process when None.
         started_at: The `time.perf_counter()` at which the process began its work.
+        child: A process that was started ahead, for the reloader; ends if it is not needed.
 
     Returns:
         The exit status. A person's mistake is told in one line on standard error; only a
@@ -84,7 +105,7 @@ def main(args: Sequence[str] | None = None, *, started_at: float | None = None) 
             args=None if args is None else list(args),
             prog_name="aserve",
             standalone_mode=False,
-            obj=started_at,
+            obj=_Start(started_at, child),
         )
     except click.UsageError as error:
         return _fail(f"{_sentence(error.format_message())} See aserve --help.", EXIT_USAGE)
@@ -146,12 +167,12 @@ def _serve(ctx: click.Context, /, **given: Any) -> int:
             raise click.UsageError(f"`aserve {word}` takes no options of the server.")
         return int(ctx.invoke(_serve_demo, **given))
     settings = _gather(given)
-    return _run(settings, is_demo=False, started_at=ctx.obj)
+    return _run(settings, is_demo=False, start=ctx.obj)
 
 
 @click.pass_context
 def _serve_demo(ctx: click.Context, /, **given: Any) -> int:
-    return _run(_gather(given), is_demo=True, started_at=ctx.obj)
+    return _run(_gather(given), is_demo=True, start=ctx.obj)
 
 
 def _show_config(**given: Any) -> int:
@@ -169,7 +190,7 @@ def _warn_of_unknown_variables(settings: Settings) -> None:
         click.echo(f"aserve: {line}", err=True)
 
 
-def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
+def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from ..console import About, Console, configure_logging
     from .listen import listen
 
@@ -187,13 +208,19 @@ def _run(settings: Settings, *, is_demo: bool, started_at: float) -> int:
         # Before the app is imported: a bad file is told at once.
         tls = _load_credentials(settings, sockets)
         notes += trust_notes(tls)
+        if not is_demo and wants_reload(config, sockets, is_terminal=is_terminal):
+            about = About(notes=notes, features=("reload",), started_at=start.at)
+            on_ready = _open_browser if config.open else None
+            return serve_reloading(settings, sockets, tls, about, on_ready, start.child)
+        if start.child is not None:
+            start.child.release()
         if is_demo:
             loaded = _demo()
         else:
             loaded = load_app(settings.resolved.app, directory=settings.directory)
         # After the import, so that the app's own logging configuration is seen.
         configure_logging(config.log_level)
-        about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=started_at)
+        about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=start.at)
         must_leave = _serve_forever(
             loaded.app, config, Console(config, about), sockets=sockets, tls=tls
         )
@@ -254,7 +281,7 @@ def _demo() -> LoadedApp:
     return LoadedApp(app, "aserve.demo:app", "", "built in")
 
 
-def _open_browser(server: Server) -> None:
+def _open_browser(server: ReadyServer) -> None:
     """Open the page; in a thread, because browsers may take seconds to answer."""
     import threading
 

@@ -86,6 +86,11 @@ class H1Connection:
         return len(self._buffer)
 
     @property
+    def buffered_data(self) -> bytes:
+        """Those bytes; they stay."""
+        return bytes(self._buffer)
+
+    @property
     def unread(self) -> int | None:
         """Bytes of the request body still to come; 0 at its end, None when nobody knows."""
         if self.receiving is Receiving.BODY and self._reader is not None:

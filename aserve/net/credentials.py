@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .authority import Authority
 
-__all__ = ["ADHOC", "Credentials", "SSLContextLike", "make_credentials"]
+__all__ = ["ADHOC", "Credentials", "SSLContextLike", "load_adhoc", "make_credentials"]
 
 # What Werkzeug's `run_simple` takes as `ssl_context`: a context, the word "adhoc", the path of a
 # certificate with its key, or a pair of paths.
@@ -43,12 +43,14 @@ class Credentials(NamedTuple):
         ca_pem: What a client has to trust, in PEM; None when only the client can know.
         authority: The development authority, when it has issued the certificate.
         is_adhoc: Whether the certificate was made on the spot.
+        adhoc_pem: That certificate and its key, so that other processes show the same.
     """
 
     context: ssl.SSLContext
     ca_pem: str | None = None
     authority: Authority | None = None
     is_adhoc: bool = False
+    adhoc_pem: bytes = b""
 
 
 def make_credentials(
@@ -112,17 +114,22 @@ def _make_adhoc(names: Sequence[str], client_ca: str | None) -> Credentials:
         fix = f"needs a package that is missing: pip install {error.name}"
         raise ConfigError("ssl", ADHOC, fix) from None
     pair = make_self_signed(names)
+    return load_adhoc(pair.certificate_pem + pair.key_pem, client_ca)
+
+
+def load_adhoc(pem: bytes, client_ca: str | None) -> Credentials:
+    """What another process has made ad hoc; `pem` is its `adhoc_pem`."""
     # The standard library reads certificates from files only; this one lives for a moment and is
     # readable for this user alone (B74).
     descriptor, path = tempfile.mkstemp(suffix=".pem")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(pair.certificate_pem + pair.key_pem)
+            file.write(pem)
         context = make_context(path, client_ca=client_ca)
     finally:
         with contextlib.suppress(OSError):
             Path(path).unlink()
-    return Credentials(context, pair.certificate_pem.decode("ascii"), is_adhoc=True)
+    return Credentials(context, _certificates(pem.decode()), is_adhoc=True, adhoc_pem=pem)
 
 
 def _certificates(pem: str) -> str:

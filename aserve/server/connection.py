@@ -318,6 +318,8 @@ class Connection(asyncio.Protocol):
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
+        if self._server.is_draining and self._hand_over():
+            return
         if self._server.is_draining and not self._h1.buffered:
             if not self._has_unread():
                 self._transport.close()
@@ -380,13 +382,37 @@ class Connection(asyncio.Protocol):
 
         Half a head is no request yet: its sender has been promised nothing.
         """
-        if self.exchange is not None or self._is_lent:
+        if self.exchange is not None or self._is_lent or self._hand_over():
             return
         if self._has_unread():
             # It was sent before the client could know of the end, so it is answered.
             self._close_after_read = True
         else:
             self._transport.close()
+
+    def _hand_over(self) -> bool:
+        """Give the connection to another process, if there is one that takes it.
+
+        Between two requests only. What was read of the next one goes along.
+        """
+        give, transport, h1 = self._server.hand_over, self._transport, self._h1
+        if (
+            give is None
+            or type(transport) is not SocketTransport
+            or self.exchange is not None
+            or h1.receiving not in (Receiving.HEAD, Receiving.COMPLETE)
+            or h1.eof
+            or self._lingering
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return False
+        if self.direct is not None and self._server.poller is not None:
+            # The open file lives on in the other process, and so would its registration here.
+            self._server.poller.forget(self.direct)
+        give(transport.detach(), h1.buffered_data)
+        self.connection_lost(None)
+        return True
 
     def _has_unread(self) -> bool:
         transport = self._transport

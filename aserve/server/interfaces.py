@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,6 +51,8 @@ class Host(Protocol):
     poller: Poller | None
     slow_paths: set[bytes]
     environ: Environ
+    # Takes connections that are at rest when the server stops, and what was read of them.
+    hand_over: Callable[[socket.socket, bytes], object] | None
 
     @property
     def is_draining(self) -> bool:

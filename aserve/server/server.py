@@ -24,11 +24,13 @@ from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
 from .accepting import Handshake, Listener
 from .clock import Clock
+from .connection import Connection
 from .interfaces import Member
 from .mailbox import Mailbox
 from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
 from .report import describe
+from .transport import SocketTransport
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -106,6 +108,7 @@ class Server:
         self._listeners: list[Listener] = []
         # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
+        self.hand_over: Callable[[socket.socket, bytes], object] | None = None
         self._sweeping = False
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._state = ServerState.STARTING
@@ -207,7 +210,12 @@ class Server:
         if self.poller is not None:
             self.pool.start(self.poller)
 
-    def shutdown(self, grace: float | None = None) -> None:
+    def shutdown(
+        self,
+        grace: float | None = None,
+        *,
+        hand_over: Callable[[socket.socket, bytes], object] | None = None,
+    ) -> None:
         """Begin to stop: accept nothing more, finish what runs, then close. Any thread.
 
         Returns at once; `wait_closed` waits. A second call can only shorten the grace.
@@ -215,12 +223,16 @@ class Server:
         Args:
             grace: Seconds that running requests may take; None for the configured one. At
                 its end they are named in the log and cut.
+            hand_over: Called on the loop thread with each connection that is at rest, or comes
+                to rest, and with what was read of its next request; it owns the socket then.
+                Whoever still waits to be let in is left to the one who listens on the same
+                sockets. Not with TLS, whose state cannot be moved: those are closed.
         """
         if self.poller is not None:
             self.poller.shut()
         # By the mailbox, which keeps the order of a thread: an app that calls this and then
         # answers gets its answer out as the last one.
-        self.mailbox.post(lambda: self._begin_drain(grace))
+        self.mailbox.post(lambda: self._begin_drain(grace, hand_over))
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed; does not make it close. Any loop, and trio."""
@@ -267,6 +279,26 @@ class Server:
         self._connections.discard(connection)
         self._changed.set()
 
+    def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Take a connection over from another process; see `shutdown`. Loop thread.
+
+        Args:
+            sock: The connection, at rest; owned from here on.
+            data: What was read of its next request.
+        """
+        sock.setblocking(False)
+        try:
+            peername = sock.getpeername()
+        except OSError:  # the client has left meanwhile
+            sock.close()
+            return
+        connection = Connection(self)
+        connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
+        if connection.direct is not None:
+            connection.direct.drop()
+        if data:
+            connection.data_received(data)
+
     def watch_handshakes(self) -> None:
         """One has begun: see to it that it ends in time. Any thread."""
         if not self._sweeping:
@@ -304,7 +336,11 @@ class Server:
         except KeyError:
             raise LocalProtocolError(f"{event} while the server is {self._state.value}") from None
 
-    def _begin_drain(self, grace: float | None) -> None:
+    def _begin_drain(
+        self,
+        grace: float | None,
+        hand_over: Callable[[socket.socket, bytes], object] | None = None,
+    ) -> None:
         if grace is None:
             grace = self.config.grace
         if self._state is ServerState.STARTING:
@@ -318,6 +354,9 @@ class Server:
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
             for connection in list(self._connections):
                 connection.announce_close()
+            if hand_over is not None:
+                self._close_sockets()
+                self.hand_over = hand_over if self._ssl_context is None else None
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
             self.loop.call_later(grace, self._cut_now, "Cut, as asked again")

@@ -264,6 +264,13 @@ class SocketTransport(asyncio.Transport):
             self._sock.close()
             self._forget()
 
+    def detach(self) -> socket.socket:
+        """Leave the socket, open, to the caller; the protocol is told nothing."""
+        self.pause_reading()
+        self._closing = self._ended = True
+        self._forget()
+        return self._sock
+
     def closed_elsewhere(self) -> None:
         """Somebody else has closed the socket, and tells the protocol."""
         self._closing = self._ended = True

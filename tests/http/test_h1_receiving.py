@@ -74,6 +74,7 @@ def test_pipelined_requests_wait_for_their_turn(pair: ConnPair) -> None:
     second = request_bytes(b"POST", b"/2", body=b"two")
     first, _ = pair.feed(request_bytes(target=b"/1") + second)
     assert pair.server.buffered == len(second)
+    assert pair.server.buffered_data == second
     third = request_bytes(target=b"/3")
     assert pair.feed(third) == []
     assert pair.server.request is first

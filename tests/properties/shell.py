@@ -267,6 +267,7 @@ class Shell:
             environ={},
             is_draining=False,
             poller=None,
+            hand_over=None,
             is_observed=True,
             clock=SimpleNamespace(date_line=lambda: DATE),
             mailbox=SimpleNamespace(post=self.mailbox.append),

@@ -1,0 +1,243 @@
+"""What the files were when they were loaded, and which of them are different now.
+
+Everything here reads the disk and runs in one thread, the watcher's.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from .source import digest_of
+
+__all__ = ["Change", "Interest", "Snapshot"]
+
+# Never the user's own modules, and often huge (B88).
+_PRUNED: Final = frozenset(
+    ("__pycache__", "node_modules", "site-packages", "dist-packages", "venv", "env")
+)
+# A project with more directories is watched by the files that are loaded, and these.
+_MOST_DIRECTORIES: Final = 4000
+
+_SETTINGS: Final = (".env", ".flaskenv", "pyproject.toml")
+
+
+class Change(NamedTuple):
+    """A file that is not what was loaded; `kind` is edited, created or deleted."""
+
+    path: str
+    kind: str
+
+
+class Interest(NamedTuple):
+    """Which files matter beside those that are loaded.
+
+    Args:
+        roots: Directories whose Python files matter, with all below.
+        extra: Files, directories and patterns of `glob`; everything in such a directory matters.
+        excluded: Patterns of `fnmatch` for the absolute path or the name alone; `*` crosses `/`.
+        settings_directory: Where `.env` and its like are looked for.
+    """
+
+    roots: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    settings_directory: str = ""
+
+
+class Snapshot:
+    """The files that matter, and their digests.
+
+    Args:
+        interest: Which files matter.
+    """
+
+    def __init__(self, interest: Interest) -> None:
+        self.interest = interest
+        self.directories: tuple[str, ...] = ()
+        self._digests: dict[str, str] = {}  # empty text: not there
+        self._stamps: dict[str, tuple[int, int, int]] = {}
+        # Real path -> the paths that lead to it by links.
+        self._aliases: dict[str, set[str]] = {}
+        self._settings = tuple(
+            os.path.join(interest.settings_directory, name) for name in _SETTINGS
+        )
+        self._looked_at = 0
+        self._scanned: set[str] = set()  # roots
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def adopt(self, loaded: Mapping[str, str], roots: Iterable[str] = ()) -> list[Change]:
+        """A generation was loaded from these files; returns what is different already.
+
+        Args:
+            loaded: Path -> digest of what was loaded; an empty one for a file that cannot tell.
+            roots: More directories that matter.
+        """
+        for root in roots:
+            if root not in self.interest.roots:
+                self.interest = self.interest._replace(roots=(*self.interest.roots, root))
+        changes = []
+        for path, digest in loaded.items():
+            if self._is_excluded(path):
+                continue
+            self._remember(path, digest or self._digests.get(path) or _read(path))
+            if change := self._compare(path):
+                changes.append(change)
+        return changes
+
+    def scan(self) -> list[Change]:
+        """Look for files and directories that are new, and for files that are gone."""
+        found: set[str] = set()
+        new: set[str] = set()
+        directories: dict[str, None] = {}
+        for root in self.interest.roots:
+            for directory, names in self._walk(root):
+                directories[directory] = None
+                paths = [os.path.join(directory, name) for name in names]
+                found.update(paths)
+                if root not in self._scanned:  # what is there already is not new
+                    new.update(paths)
+        self._scanned.update(self.interest.roots)
+        is_first = not self.directories
+        for path in self._find_extra(directories):
+            found.add(path)
+        found.update(path for path in self._settings if os.path.isfile(path))
+        changes = []
+        for path in sorted(found):
+            if self._is_excluded(path):
+                continue
+            if path not in self._digests:
+                self._remember(path, _read(path) if path in new or is_first else "")
+            if change := self._compare(path):
+                changes.append(change)
+        for path in [path for path in self._digests if path not in found]:
+            if change := self._compare(path):
+                changes.append(change)
+            directories[os.path.dirname(path)] = None  # loaded from elsewhere
+        # The target of a link changes where it is.
+        directories.update(dict.fromkeys(map(os.path.dirname, self._aliases)))
+        if self.interest.settings_directory:
+            directories[self.interest.settings_directory] = None
+        self.directories = tuple(path for path in directories if os.path.isdir(path))
+        return changes
+
+    def compare(self, paths: Iterable[str]) -> list[Change]:
+        """Which of these files are not what was loaded; others than those that matter never are."""
+        changes: list[Change | None] = []
+        for path in dict.fromkeys(paths):
+            names = {path, *self._aliases.get(path, ())}
+            changes += [self._compare(name) for name in names if self._matters(name)]
+        return [change for change in changes if change is not None]
+
+    def look_around(self, most: int) -> list[str]:
+        """The next few files whose time or size is new: a net below the system's events."""
+        paths = list(self._digests)
+        start = self._looked_at if self._looked_at < len(paths) else 0
+        self._looked_at = start + most
+        return [
+            path for path in paths[start : start + most] if self._stamps.get(path) != _stamp(path)
+        ]
+
+    # -- details -------------------------------------------------------------------------
+
+    def _remember(self, path: str, digest: str) -> None:
+        self._digests[path] = digest
+        self._stamps[path] = _stamp(path)
+        real = os.path.realpath(path)
+        if real != path:
+            self._aliases.setdefault(real, set()).add(path)
+
+    def _compare(self, path: str) -> Change | None:
+        before = self._digests.get(path, "")
+        self._stamps[path] = _stamp(path)
+        now = _read(path)
+        if now == before:
+            return None
+        self._remember(path, now)
+        if not now:
+            return Change(path, "deleted")
+        return Change(path, "edited" if before else "created")
+
+    def _matters(self, path: str) -> bool:
+        if path in self._digests:
+            return True
+        if self._is_excluded(path):
+            return False
+        if path in self._settings:
+            return True
+        name = os.path.basename(path)
+        if name.endswith(".py") and not name.startswith((".#", ".")):
+            return any(path.startswith(os.path.join(root, "")) for root in self.interest.roots)
+        return any(_is_below(path, extra) for extra in self.interest.extra)
+
+    def _is_excluded(self, path: str) -> bool:
+        name = os.path.basename(path)
+        return any(
+            fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(name, pattern)
+            for pattern in self.interest.excluded
+        )
+
+    def _walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
+        """Directories below a root and the names of their Python files."""
+        seen: set[str] = set()
+        for directory, folders, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(directory)
+            if real in seen or len(seen) > _MOST_DIRECTORIES:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in sorted(folders) if _is_wanted(directory, name)]
+            names = [name for name in files if name.endswith(".py") and not name.startswith(".")]
+            yield directory, names
+
+    def _find_extra(self, directories: dict[str, None]) -> Iterator[str]:
+        for pattern in self.interest.extra:
+            directories[os.path.dirname(pattern)] = None
+            for path in glob.glob(pattern, recursive=True) or [pattern]:
+                if os.path.isdir(path):
+                    for directory, _, names in os.walk(path):
+                        directories[directory] = None
+                        yield from (os.path.join(directory, name) for name in names)
+                elif os.path.isfile(path):
+                    directories[os.path.dirname(path)] = None
+                    yield path
+
+
+def _is_wanted(directory: str, name: str) -> bool:
+    return not (
+        name.startswith(".")
+        or name in _PRUNED
+        or os.path.isfile(os.path.join(directory, name, "pyvenv.cfg"))
+    )
+
+
+def _is_below(path: str, extra: str) -> bool:
+    return path == extra or path.startswith(os.path.join(extra, "")) or fnmatch.fnmatch(path, extra)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return digest_of(file.read())
+    except OSError:
+        return ""
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def absolute(paths: Sequence[str], directory: str) -> tuple[str, ...]:
+    """Paths as a person wrote them, from a directory."""
+    return tuple(
+        os.path.abspath(os.path.join(directory, os.path.expanduser(path))) for path in paths
+    )

@@ -1,0 +1,104 @@
+"""`aserve.reload.machine`: every decision, with no process at all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aserve.reload.machine import Act, Action, Event, Model, State, What, begin, step
+
+LOADING = Model(State.LOADING, 5)
+ADMITTED = Model(State.LOADING, 5, admitted=True)
+SERVING = Model(State.SERVING, 5, admitted=True)
+BROKEN = Model(State.BROKEN, 5)
+STOPPING = Model(State.STOPPING, 5)
+STOPPED = Model(State.STOPPED, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "event", "state", "actions"),
+    [
+        (LOADING, Event(What.LOADED, 5), State.LOADING, [Action(Act.ADMIT, 5)]),
+        (ADMITTED, Event(What.READY, 5), State.SERVING, []),
+        (LOADING, Event(What.FAILED, 5), State.BROKEN, [Action(Act.SHOW_ERROR, 5)]),
+        (LOADING, Event(What.ENDED, 5), State.BROKEN, [Action(Act.SHOW_ERROR, 5)]),
+        # What has not accepted anything is superseded; what may have, finishes.
+        (LOADING, Event(What.CHANGED), State.LOADING, [Action(Act.KILL, 5), Action(Act.START, 6)]),
+        (
+            ADMITTED, Event(What.CHANGED), State.LOADING,
+            [Action(Act.RETIRE, 5), Action(Act.START, 6)],
+        ),
+        (
+            SERVING, Event(What.CHANGED), State.LOADING,
+            [Action(Act.RETIRE, 5), Action(Act.START, 6)],
+        ),
+        (
+            BROKEN, Event(What.CHANGED), State.LOADING,
+            [Action(Act.HIDE_ERROR), Action(Act.START, 6)],
+        ),
+        # One retry for a process that dies while it serves.
+        (SERVING, Event(What.ENDED, 5), State.LOADING, [Action(Act.START, 6)]),
+        (
+            Model(State.SERVING, 5, admitted=True, retries=1), Event(What.ENDED, 5), State.BROKEN,
+            [Action(Act.SHOW_ERROR, 5)],
+        ),
+        # What comes from another generation is history.
+        (LOADING, Event(What.LOADED, 4), State.LOADING, []),
+        (SERVING, Event(What.ENDED, 4), State.SERVING, []),
+        (BROKEN, Event(What.ENDED, 5), State.BROKEN, []),
+        (SERVING, Event(What.EMPTY), State.SERVING, []),
+        (LOADING, Event(What.STOP), State.STOPPING, [Action(Act.KILL, 5)]),
+        (SERVING, Event(What.STOP), State.STOPPING, [Action(Act.RETIRE, 5)]),
+        (BROKEN, Event(What.STOP), State.STOPPING, [Action(Act.HIDE_ERROR)]),
+        (STOPPING, Event(What.STOP), State.STOPPING, [Action(Act.KILL_ALL)]),
+        (STOPPING, Event(What.CHANGED), State.STOPPING, []),
+        (STOPPING, Event(What.READY, 5), State.STOPPING, []),
+        (STOPPING, Event(What.EMPTY), State.STOPPED, [Action(Act.FINISH)]),
+        (STOPPED, Event(What.STOP), State.STOPPED, []),
+    ],
+)  # fmt: skip
+def test_the_table(model: Model, event: Event, state: State, actions: list[Action]) -> None:
+    new, found = step(model, event)
+    assert (new.state, found) == (state, actions)
+
+
+def test_the_beginning() -> None:
+    model, actions = begin()
+    assert model == Model(State.LOADING, 1)
+    assert actions == [Action(Act.START, 1)]
+
+
+def test_a_process_that_was_replaced_and_served_may_die_again() -> None:
+    """After a change the count begins anew."""
+    model, _ = step(SERVING, Event(What.ENDED, 5))
+    assert model.retries == 1
+    model, _ = step(model, Event(What.CHANGED))
+    assert model.retries == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(What), st.integers(0, 2)), max_size=60))
+def test_at_most_one_generation_accepts(events: list[tuple[What, int]]) -> None:
+    """Whatever happens in whatever order: nobody is admitted who is not told to end later."""
+    model, actions = begin()
+    accepting: set[int] = set()
+    shown = False
+    for what, age in [*events, (What.STOP, 0)]:
+        for act, generation in actions:
+            if act is Act.ADMIT:
+                accepting.add(generation)
+                assert not shown
+            elif act in (Act.RETIRE, Act.KILL):
+                accepting.discard(generation)
+            elif act is Act.SHOW_ERROR:
+                accepting.discard(generation)  # it has ended
+                shown = True
+            elif act is Act.HIDE_ERROR:
+                shown = False
+        assert len(accepting) <= 1
+        before = model
+        model, actions = step(model, Event(what, max(0, model.generation - age)))
+        assert model.generation >= before.generation
+        if what is What.ENDED:
+            accepting.discard(max(0, before.generation - age))
+    assert model.state in (State.STOPPING, State.STOPPED)
