@@ -113,7 +113,6 @@ class _Child:
                 return message, descriptors
             if message["type"] == "preload":
                 preload(message["modules"])
-                self._channel.send({"type": "idle"})
             elif message["type"] == "quit":
                 break
         os._exit(0)

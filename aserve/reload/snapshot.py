@@ -22,6 +22,11 @@ _PRUNED: Final = frozenset(
 # A project with more directories is watched by the files that are loaded, and these.
 _MOST_DIRECTORIES: Final = 4000
 
+# Files beside the loaded ones that are read at the start, so that `touch` is no change: 10 ms.
+_MOST_READ: Final = 300
+# The digest of a file that nobody has read: its time and size have to tell.
+_UNREAD: Final = "?"
+
 _SETTINGS: Final = (".env", ".flaskenv", "pyproject.toml")
 
 
@@ -67,6 +72,7 @@ class Snapshot:
         )
         self._looked_at = 0
         self._scanned: set[str] = set()  # roots
+        self._may_read = _MOST_READ
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -107,24 +113,25 @@ class Snapshot:
         for path in self._find_extra(directories):
             found.add(path)
         found.update(path for path in self._settings if os.path.isfile(path))
-        changes = []
+        changes: list[Change | None] = []
         for path in sorted(found):
             if self._is_excluded(path):
                 continue
             if path not in self._digests:
-                self._remember(path, _read(path) if path in new or is_first else "")
-            if change := self._compare(path):
-                changes.append(change)
+                self._remember(path, self._first_look(path) if path in new or is_first else "")
+            # Reading all of them at each new directory would take a tenth of a second.
+            if not self._digests[path] or self._stamps[path] != _stamp(path):
+                changes.append(self._compare(path))
         for path in [path for path in self._digests if path not in found]:
-            if change := self._compare(path):
-                changes.append(change)
+            if self._stamps[path] != _stamp(path):
+                changes.append(self._compare(path))
             directories[os.path.dirname(path)] = None  # loaded from elsewhere
         # The target of a link changes where it is.
         directories.update(dict.fromkeys(map(os.path.dirname, self._aliases)))
         if self.interest.settings_directory:
             directories[self.interest.settings_directory] = None
         self.directories = tuple(path for path in directories if os.path.isdir(path))
-        return changes
+        return [change for change in changes if change is not None]
 
     def compare(self, paths: Iterable[str]) -> list[Change]:
         """Which of these files are not what was loaded; others than those that matter never are."""
@@ -145,6 +152,12 @@ class Snapshot:
 
     # -- details -------------------------------------------------------------------------
 
+    def _first_look(self, path: str) -> str:
+        if self._may_read <= 0:
+            return _UNREAD
+        self._may_read -= 1
+        return _read(path)
+
     def _remember(self, path: str, digest: str) -> None:
         self._digests[path] = digest
         self._stamps[path] = _stamp(path)
@@ -154,7 +167,10 @@ class Snapshot:
 
     def _compare(self, path: str) -> Change | None:
         before = self._digests.get(path, "")
-        self._stamps[path] = _stamp(path)
+        stamp = _stamp(path)
+        if before == _UNREAD and stamp == self._stamps[path]:
+            return None
+        self._stamps[path] = stamp
         now = _read(path)
         if now == before:
             return None

@@ -48,41 +48,42 @@ class Watcher:
         self._lock = threading.Lock()  # of the snapshot
         self._on_change = on_change
         self._polling = polling
-        self._closed = False
-        # Ends the wait that is under way.
-        self._wake = threading.Event()
+        self._must_scan = True
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="aserve-watcher", daemon=True)
 
     def start(self) -> None:
         """Begin; what is on the disk now counts as loaded."""
-        with self._lock:
-            self._snapshot.scan()
         self._thread.start()
 
     def adopt(self, loaded: Mapping[str, str], roots: tuple[str, ...]) -> list[Change]:
         """A generation was loaded: what is different already? Reads the disk; any thread."""
         with self._lock:
+            before = self._snapshot.interest
             changes = self._snapshot.adopt(loaded, roots)
-        self._wake.set()
+            watched = set(self._snapshot.directories)
+            is_new = self._snapshot.interest != before or any(
+                os.path.dirname(path) not in watched for path in loaded
+            )
+            self._must_scan |= is_new
         return changes
 
     def close(self) -> None:
         """End; returns when the thread has ended."""
-        self._closed = True
-        self._wake.set()
+        self._closing.set()
         self._thread.join()
 
     # -- the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closed:
+        self._scan()
+        while not self._closing.is_set():
             if self._polling is None:
                 self._watch_events()
             else:
                 self._scan()
                 self._look_around(1 << 30)
-                self._wake.wait(self._polling)
-                self._wake.clear()
+                self._closing.wait(self._polling)
 
     def _watch_events(self) -> None:
         """Until the set of directories is another one."""
@@ -98,22 +99,21 @@ class Watcher:
             rust_timeout=_TIMEOUT_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
-            stop_event=self._wake,
+            stop_event=self._closing,
             recursive=False,
             ignore_permission_denied=True,
         )
         looked = 0.0
         try:
-            self._wake.clear()
             for changes in found:
                 if changes:
                     self._see([path for _, path in changes])
+                if self._must_scan or not looked:
+                    self._scan()  # also for what happened before the watch began
                 if monotonic() - looked > _NET_SECONDS:
-                    if not looked:
-                        self._scan()  # what happened before the watch began
                     looked = monotonic()
                     self._look_around(_NET_FILES)
-                if self._closed or self._snapshot.directories != directories:
+                if self._closing.is_set() or self._snapshot.directories != directories:
                     return
         except (OSError, RuntimeError):
             # No more watches (ENOSPC), or no events here: look at the files instead.
@@ -129,6 +129,7 @@ class Watcher:
 
     def _scan(self) -> None:
         with self._lock:
+            self._must_scan = False
             changes = self._snapshot.scan()
         self._tell(changes)
 
