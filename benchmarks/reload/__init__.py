@@ -1,0 +1,1 @@
+"""From save to the first new answer; see `__main__`."""
