@@ -288,6 +288,9 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
         if name not in ServerOptions.__annotations__:
             known = ["host", "port", *ServerOptions.__annotations__]
             raise unknown_key(name, known, "keyword argument")
+    if options.get("reload"):
+        # Only a process that has not imported the app yet can load it anew.
+        raise ConfigError("reload", True, "works on the command line only: aserve --reload APP")
     return ServerConfig(host=host, port=port, **options)
 
 

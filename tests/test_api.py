@@ -335,6 +335,14 @@ def test_run_by_itself_prints_where_it_is(
     assert '"GET / HTTP/1.1" 200 5' in shown + caplog.text
 
 
+async def test_the_reloader_belongs_to_the_command_line() -> None:
+    with pytest.raises(aserve.ConfigError, match="works on the command line only"):
+        async with aserve.open_server(hello, reload=True):
+            pass
+    async with aserve.open_server(hello, reload=False):
+        pass
+
+
 def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(aserve.ConfigError, match="is not installed"):
