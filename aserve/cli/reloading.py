@@ -102,6 +102,7 @@ def serve_reloading(
         on_failed=printer.on_failed,
         tell=printer.tell,
         polling=_POLLING_SECONDS if config.reloader == "stat" else None,
+        portable=config.reloader == "watchfiles",
         context=tls.context if tls is not None else None,
     )
     asyncio.run(Supervisor(launch).run())

@@ -59,6 +59,7 @@ class Launch:
         on_failed: Called when one cannot be loaded, with its report; True ends the supervisor.
         tell: Prints a line.
         polling: Seconds between two looks at the files; None for events of the system.
+        portable: Have watchfiles watch, on Linux, too.
         context: For the error page.
         first: A process that was started ahead, for the first generation.
     """
@@ -73,6 +74,7 @@ class Launch:
     on_failed: Callable[[Message], bool]
     tell: Callable[[str], object]
     polling: float | None = None
+    portable: bool = False
     context: ssl.SSLContext | None = None
     first: Child | None = None
 
@@ -111,6 +113,7 @@ class Supervisor:
             self._launch.interest,
             lambda changes: self._loop.call_soon_threadsafe(self._on_changes, changes),
             polling=self._launch.polling,
+            portable=self._launch.portable,
         )
         self._watcher = watcher
         for ending in (signal.SIGINT, signal.SIGTERM):

@@ -1,8 +1,8 @@
 """A thread that tells when a file is not what was loaded.
 
-Events come from the operating system through watchfiles, or from looking at the files in turn where
-those do not work (network drives, some containers). Either way an event is only a hint: what counts
-is whether the bytes are different, so neither `touch` nor a save without a change reloads.
+Events come from Linux itself, elsewhere through watchfiles, or from looking at the files in turn
+where neither works (network drives, some containers). Either way an event is only a hint: what
+counts is whether the bytes are different, so neither `touch` nor a save without a change reloads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
+from . import inotify
 from .snapshot import Change, Interest, Snapshot
 
 __all__ = ["Watcher"]
@@ -35,6 +36,7 @@ class Watcher:
         interest: Which files matter beside those that are loaded.
         on_change: Called in the watcher's thread with what is different.
         polling: Seconds between two looks at all files; None for events.
+        portable: Leave it to watchfiles on Linux, too.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Watcher:
         on_change: Callable[[list[Change]], object],
         *,
         polling: float | None = None,
+        portable: bool = False,
     ) -> None:
         self._snapshot = Snapshot(interest)
         self._lock = threading.Lock()  # of the snapshot
         self._on_change = on_change
         self._polling = polling
+        self._is_portable = portable or not inotify.AVAILABLE
         self._must_scan = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="aserve-watcher", daemon=True)
@@ -79,13 +83,42 @@ class Watcher:
         self._scan()
         while not self._closing.is_set():
             if self._polling is None:
-                self._watch_events()
+                try:
+                    self._watch_portably() if self._is_portable else self._watch()
+                except (OSError, RuntimeError):
+                    # No more watches (ENOSPC), or no events here: look at the files instead.
+                    self._polling = _NET_SECONDS
             else:
                 self._scan()
                 self._look_around(1 << 30)
                 self._closing.wait(self._polling)
 
-    def _watch_events(self) -> None:
+    def _watch(self) -> None:
+        """Until the end."""
+        events = inotify.Inotify()
+        looked = 0.0
+        try:
+            while not self._closing.is_set():
+                directories = self._snapshot.directories
+                events.watch(directories)
+                if self._must_scan or not looked:
+                    self._scan()  # also for what happened before the watch began
+                    looked = looked or monotonic()
+                    if self._snapshot.directories != directories:
+                        continue
+                paths = events.read(_TIMEOUT_MS / 1000)
+                if paths is None:
+                    self._scan()
+                    self._look_around(1 << 30)
+                elif paths:
+                    self._see(paths)
+                if monotonic() - looked > _NET_SECONDS:
+                    looked = monotonic()
+                    self._look_around(_NET_FILES)
+        finally:
+            events.close()
+
+    def _watch_portably(self) -> None:
         """Until the set of directories is another one."""
         import watchfiles
 
@@ -104,20 +137,16 @@ class Watcher:
             ignore_permission_denied=True,
         )
         looked = 0.0
-        try:
-            for changes in found:
-                if changes:
-                    self._see([path for _, path in changes])
-                if self._must_scan or not looked:
-                    self._scan()  # also for what happened before the watch began
-                if monotonic() - looked > _NET_SECONDS:
-                    looked = monotonic()
-                    self._look_around(_NET_FILES)
-                if self._closing.is_set() or self._snapshot.directories != directories:
-                    return
-        except (OSError, RuntimeError):
-            # No more watches (ENOSPC), or no events here: look at the files instead.
-            self._polling = _NET_SECONDS
+        for changes in found:
+            if changes:
+                self._see([path for _, path in changes])
+            if self._must_scan or not looked:
+                self._scan()  # also for what happened before the watch began
+            if monotonic() - looked > _NET_SECONDS:
+                looked = monotonic()
+                self._look_around(_NET_FILES)
+            if self._closing.is_set() or self._snapshot.directories != directories:
+                return
 
     def _see(self, paths: list[str]) -> None:
         with self._lock:

@@ -250,7 +250,7 @@ def test_a_save_without_a_change_does_not_reload(folder: Path, serve: Callable[.
     assert reloads(child) == 1
 
 
-@pytest.mark.parametrize("way", ["watchfiles", "stat"])
+@pytest.mark.parametrize("way", ["auto", "watchfiles", "stat"])
 def test_extra_files_and_excluded_ones(folder: Path, serve: Callable[..., Child], way: str) -> None:
     (folder / "data").mkdir()
     (folder / "app.py").write_text(
