@@ -52,6 +52,11 @@ class Channel:
         os.set_inheritable(int(number), False)
         return cls(socket.socket(fileno=int(number)))
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._sock.fileno() < 0
+
     def fileno(self) -> int:
         """The descriptor."""
         return self._sock.fileno()
@@ -79,11 +84,13 @@ class Channel:
             if not self.read():
                 return
 
-    def read(self) -> bool:
+    def read(self, *, wait: bool = True) -> bool:
         """Read what has come; False at the end. `decode` has it then."""
         size = array.array("i").itemsize * _MOST_DESCRIPTORS
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_READ, socket.CMSG_SPACE(size))
+            data, ancillary, _, _ = self._sock.recvmsg(
+                _READ, socket.CMSG_SPACE(size), 0 if wait else socket.MSG_DONTWAIT
+            )
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:

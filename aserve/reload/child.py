@@ -66,9 +66,17 @@ class Child:
         """End it at once."""
         self.process.kill()
 
+    def end(self) -> None:
+        """End it at once, and leave nothing of it. Blocks for a moment."""
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()
+
     def release(self) -> None:
         """Close the channel; a process that has not begun to serve then ends by itself."""
         self.channel.close()
+        # Nobody is going to wait for it, which is no mistake here.
+        self.process.returncode = 0
 
 
 def command() -> list[str]:

@@ -91,6 +91,7 @@ class Supervisor:
         self._model = Model()
         self._children: dict[int, Child] = {}  # by generation, also those that retire
         self._standby: Child | None = None
+        self._alive: set[Child] = set()
         self._modules: list[str] = []
         self._page: ErrorPage | None = None
         self._report: Message = {}
@@ -129,10 +130,11 @@ class Supervisor:
                 self._apply(*step(self._model, event))
         finally:
             await asyncio.to_thread(watcher.close)
-            for child in [*self._children.values(), *filter(None, [self._standby])]:
-                self._kill(child)
             for task in self._tasks:
                 task.cancel()
+            for child in self._alive:
+                self._loop.remove_reader(child.channel.fileno())
+                child.end()
             for _, number in self._waiting:
                 os.close(number)
 
@@ -222,6 +224,7 @@ class Supervisor:
         return self._know(spawn(self._launch.command))
 
     def _know(self, child: Child) -> Child:
+        self._alive.add(child)
         self._loop.add_reader(child.channel.fileno(), self._read, child)
         self._keep(self._wait(child))
         return child
@@ -260,7 +263,9 @@ class Supervisor:
     # -- children ------------------------------------------------------------------------
 
     def _read(self, child: Child) -> None:
-        goes_on = child.channel.read()
+        if child.channel.is_closed:
+            return
+        goes_on = child.channel.read(wait=False)
         for message, descriptors in child.channel.decode():
             if message["type"] == "connection":
                 self._waiting.append((message, descriptors[0]))
@@ -327,6 +332,8 @@ class Supervisor:
 
     async def _wait(self, child: Child) -> None:
         status = await child.wait()
+        self._alive.discard(child)
+        self._read(child)  # what it has said last
         if child.timer is not None:
             child.timer.cancel()
         if child is self._standby:

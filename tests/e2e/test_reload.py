@@ -57,6 +57,8 @@ def until(child: Child, text: str) -> str:
 
 
 def reloads(child: Child) -> int:
+    """How many there were; at least one, whose line comes behind its first answer."""
+    child.wait_for("reloading")
     return child.errors.count("reloading")
 
 
@@ -266,7 +268,7 @@ def test_extra_files_and_excluded_ones(folder: Path, serve: Callable[..., Child]
     (folder / "data" / "word.txt").write_text("two")
     until(child, "two")
     assert reloads(child) == 1
-    assert "word.txt" in child.errors
+    child.wait_for("word.txt")
 
 
 def test_a_request_that_runs_is_finished_by_the_code_it_began_with(
