@@ -109,6 +109,8 @@ class _Child:
 
     def _wait_for_go(self) -> tuple[Message, list[int]]:
         for message, descriptors in self._channel.receive():
+            for name, value in message.get("variables", {}).items():
+                os.environ.setdefault(name, value)
             if message["type"] == "go":
                 return message, descriptors
             if message["type"] == "preload":

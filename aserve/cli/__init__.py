@@ -194,8 +194,6 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from ..console import About, Console, configure_logging
     from .listen import listen
 
-    for name, value in settings.variables.items():
-        os.environ.setdefault(name, value)
     config = settings.resolved.config
     _warn_of_unknown_variables(settings)
     if other := _other_distribution(Path(__file__).parents[2]):
@@ -214,6 +212,8 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
             return serve_reloading(settings, sockets, tls, about, on_ready, start.child)
         if start.child is not None:
             start.child.release()
+        for name, value in settings.variables.items():
+            os.environ.setdefault(name, value)
         if is_demo:
             loaded = _demo()
         else:

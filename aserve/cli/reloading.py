@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +18,7 @@ import click
 from ..config import ServerConfig
 from ..errors import ConfigError
 from ..net.address import urls_of
-from .settings import Settings
+from .settings import Settings, read_env_files
 
 if TYPE_CHECKING:
     from ..console import About
@@ -88,6 +90,7 @@ def serve_reloading(
     launch = Launch(
         sockets=sockets,
         job=job,
+        variables=_Variables(printer.tell),
         command=command(),
         first=child,
         typed=shlex.join(["aserve", *sys.argv[1:]]),
@@ -107,6 +110,23 @@ def serve_reloading(
     )
     asyncio.run(Supervisor(launch).run())
     return printer.status
+
+
+class _Variables:
+    """What the `.env` files add to the environment, read anew for each process."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._last: dict[str, str] = {}
+
+    def __call__(self) -> dict[str, str]:
+        try:
+            found = read_env_files(Path.cwd(), os.environ)
+        except (ConfigError, OSError) as error:
+            self._tell(str(error))
+        else:
+            self._last = {name: value for name, (value, _) in found.items()}
+        return self._last
 
 
 class _Printer:

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..options import ENVIRONMENT_PREFIX
 from ..resolve import Inputs, Resolved, resolve
 
-__all__ = ["Settings", "gather", "table", "unknown_variables"]
+__all__ = ["Settings", "gather", "read_env_files", "table", "unknown_variables"]
 
 # The first file that sets a variable wins; the order is Flask's.
 _ENV_FILES: Final = (".env", ".flaskenv")
@@ -48,7 +48,7 @@ def gather(
     Raises:
         ConfigError: A value cannot be used, or a file cannot be read.
     """
-    found = _read_env_files(directory, environment)
+    found = read_env_files(directory, environment)
     variables = {name: value for name, (value, _) in found.items()}
     origins = {name: origin for name, (_, origin) in found.items()}
     project, file_values = _read_pyproject(directory)
@@ -76,8 +76,12 @@ def _shown(path: Path, directory: Path) -> str:
     return path.name if path.parent == directory else os.path.relpath(path, directory)
 
 
-def _read_env_files(directory: Path, environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Variable -> (value, file) for what the real environment does not set."""
+def read_env_files(directory: Path, environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Variable -> (value, file) for what the real environment does not set.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
     found: dict[str, tuple[str, str]] = {}
     for name in _ENV_FILES:
         path = _upwards(directory, name)

@@ -51,6 +51,7 @@ class Launch:
     Args:
         sockets: Listening sockets; they stay the caller's.
         job: What a child needs to know: "app", "directory", "config", "adhoc_pem".
+        variables: Returns what a child is to add to its environment.
         command: The words that start a child.
         typed: What the person typed, for the error page.
         interest: Which files matter beside the loaded ones.
@@ -66,6 +67,7 @@ class Launch:
 
     sockets: Sequence[socket.socket]
     job: Message
+    variables: Callable[[], dict[str, str]]
     command: Sequence[str]
     typed: str
     interest: Interest
@@ -218,7 +220,8 @@ class Supervisor:
         child.generation = generation
         self._children[generation] = child
         numbers = [sock.fileno() for sock in self._launch.sockets]
-        child.channel.send({"type": "go", "job": self._launch.job}, numbers)
+        variables = self._launch.variables()
+        child.channel.send({"type": "go", "job": self._launch.job, "variables": variables}, numbers)
 
     def _spawn(self) -> Child:
         return self._know(spawn(self._launch.command))
@@ -249,7 +252,10 @@ class Supervisor:
         await asyncio.sleep(_STANDBY_SECONDS)
         if self._standby is None and self._model.generation == generation:
             self._standby = child = self._spawn()
-            child.channel.send({"type": "preload", "modules": self._modules})
+            variables = self._launch.variables()
+            child.channel.send(
+                {"type": "preload", "modules": self._modules, "variables": variables}
+            )
 
     def _show_error(self) -> None:
         report = self._report

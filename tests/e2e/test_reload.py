@@ -252,6 +252,27 @@ def test_a_save_without_a_change_does_not_reload(folder: Path, serve: Callable[.
     assert reloads(child) == 1
 
 
+def test_an_edit_of_the_environment_file(folder: Path, serve: Callable[..., Child]) -> None:
+    """Also a variable that goes, and a file that cannot be read."""
+    (folder / "app.py").write_text(
+        "import os\nWORD = os.environ.get('WORD', 'none').encode()\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [WORD]\n"
+    )
+    (folder / ".env").write_text("WORD=first\n")
+    child = serve()
+    assert get(child)[1] == "first"
+    (folder / ".env").write_text("WORD=second\n")
+    until(child, "second")
+    (folder / ".env").write_text("OTHER=third\n")
+    until(child, "none")
+    (folder / ".env").write_bytes(b"WORD=\xff\n")
+    child.wait_for("is not encoded as UTF-8")
+    (folder / ".env").unlink()
+    (folder / ".flaskenv").write_text("WORD=fourth\n")
+    until(child, "fourth")
+    assert child.end() == 0
+
+
 @pytest.mark.parametrize("way", ["auto", "watchfiles", "stat"])
 def test_extra_files_and_excluded_ones(folder: Path, serve: Callable[..., Child], way: str) -> None:
     (folder / "data").mkdir()
