@@ -133,6 +133,72 @@ def test_no_request_is_refused_or_answered_by_old_code(
         assert numbers[-1] >= 9
 
 
+def test_a_connection_that_is_kept_alive_moves_along(
+    folder: Path, serve: Callable[..., Child]
+) -> None:
+    """Clients that never retry and never connect again, at rest and busy, while the app changes."""
+    write(folder / "app.py", "0")
+    child = serve()
+    port = child.port
+    problems: list[BaseException] = []
+    stop = threading.Event()
+
+    def ask(pause: float) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        connection.connect()
+        before = 0
+        try:
+            while not stop.wait(pause):
+                # A connection whose last answer did not say `close` has to answer once more.
+                connection.request("GET", "/")
+                number = int(connection.getresponse().read())
+                assert number >= before
+                before = number
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask, args=(pause,)) for pause in (0, 0, 0.01, 0.05)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 9):
+        write(folder / "app.py", str(number))
+        until(child, str(number))
+    stop.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert problems == []
+
+
+def test_a_silent_connection_outlives_its_process(
+    folder: Path, serve: Callable[..., Child]
+) -> None:
+    """Half a request may be there already; the error page's own connections move, too."""
+    child = serve()
+    assert get(child)[1] == "one"
+    address = ("127.0.0.1", child.port)
+    with (
+        socket.create_connection(address, timeout=DEADLINE) as silent,
+        socket.create_connection(address, timeout=DEADLINE) as half,
+    ):
+        half.sendall(b"GET / HTTP/1.1\r\nHo")
+        assert get(child)[1] == "one"
+        write(folder / "app.py", "two")
+        until(child, "two")
+        (folder / "app.py").write_text("nonsense(")
+        until(child, "SyntaxError")
+        write(folder / "app.py", "three")
+        until(child, "three")
+        half.sendall(b"st: a\r\nConnection: close\r\n\r\n")
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for sock in (silent, half):
+            data = b""
+            while piece := sock.recv(65_536):
+                data += piece
+            assert data.endswith(b"three"), data
+
+
 def test_a_syntax_error_is_shown_and_its_fix_is_noticed(
     folder: Path, serve: Callable[..., Child]
 ) -> None:

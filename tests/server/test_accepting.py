@@ -179,3 +179,37 @@ def test_a_handshake_is_cut(way: bool, said: bytes) -> None:
             live.join()
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(1) == b""
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_connections_at_rest_are_handed_over(way: bool, size: int) -> None:
+    """To a server that goes on with them; a request that runs is finished by who has begun it."""
+    go, begun = threading.Event(), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            begun.set()
+            go.wait(DEADLINE)
+        start_response("200 OK", [])
+        return [b"first"]
+
+    with LiveServer(hello) as second, LiveServer(app) as first:
+
+        def give(sock: socket.socket, data: bytes) -> None:
+            second.loop.call_soon_threadsafe(second.server.adopt, sock, data)
+
+        with first.connect() as used, first.connect() as fresh, first.connect() as busy:
+            used.send(request())
+            assert used.answer().body == b"first"
+            used.send(request("/again")[:size])  # half a request goes along
+            busy.send(request("/slow"))
+            assert begun.wait(DEADLINE)
+            first.until(lambda: len(first.server._connections) == 3)
+            first.server.shutdown(60, hand_over=give)
+            for client, said in ((used, size), (fresh, 0)):
+                client.send(request("/again")[said:])
+                assert client.answer().body == b"hello "
+            go.set()
+            answer = busy.answer()
+            assert answer.body == b"first"
+            first.join()
