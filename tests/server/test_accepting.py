@@ -206,6 +206,7 @@ def test_connections_at_rest_are_handed_over(way: bool, size: int) -> None:
             assert begun.wait(DEADLINE)
             first.until(lambda: len(first.server._connections) == 3)
             first.server.shutdown(60, hand_over=give)
+            first.until(lambda: len(first.server._connections) == 1)
             for client, said in ((used, size), (fresh, 0)):
                 client.send(request("/again")[said:])
                 assert client.answer().body == b"hello "
