@@ -279,13 +279,12 @@ class Handshake(Member):
             return
         if self._home:
             self._server.loop.remove_reader(self.fd)
-        direct = self._become_connection().direct
-        if direct is None:
-            return
+        connection = self._become_connection()
         if self._server.is_draining:
-            self._server.loop.call_later(_FIRST_REQUEST_SECONDS, direct.drop)
-        else:
-            direct.drop()
+            # Let in with the handshake, so the request behind it is answered, too.
+            connection.expect_request(_FIRST_REQUEST_SECONDS)
+        elif connection.direct is not None:
+            connection.direct.drop()
 
     def overdue(self) -> None:
         """See `Job`."""

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         "_cut_due",
         "_drained",
         "_h1",
+        "_is_expected",
         "_linger_timer",
         "_lingering",
         "_sender",
@@ -89,6 +90,7 @@ class Connection(asyncio.Protocol):
         self.direct: DirectPath | None = None  # None where the loop reads
         self._close_after_read = False
         self._cut_due = False
+        self._is_expected = False
         self.exchange: Exchange | None = None
         self._drained = 0  # bytes of an unread body thrown away
         self._lingering = False
@@ -377,12 +379,23 @@ class Connection(asyncio.Protocol):
         if self.direct is not None and self.direct.recall():
             self._transport.resume_reading()  # a request may have come already
 
+    def expect_request(self, seconds: float) -> None:
+        """The server stops, but a client may be about to send its first request."""
+        self._is_expected = True
+        if self.direct is not None:
+            self.direct.drop()
+        self._server.loop.call_later(seconds, self._expect_no_more)
+
+    def _expect_no_more(self) -> None:
+        self._is_expected = False
+        self.close_if_idle()
+
     def close_if_idle(self) -> None:
         """Close now when no request is open, else after its response.
 
         Half a head is no request yet: its sender has been promised nothing.
         """
-        if self.exchange is not None or self._is_lent or self._hand_over():
+        if self.exchange is not None or self._is_lent or self._is_expected or self._hand_over():
             return
         if self._has_unread():
             # It was sent before the client could know of the end, so it is answered.

@@ -142,8 +142,11 @@ def test_a_handshake_that_takes_too_long_is_ended(
         assert "took too long" in log.wait_for("handshake")
 
 
-def test_a_handshake_under_way_is_finished_when_the_server_stops(way: bool) -> None:
-    """The client was let in, so its request is answered."""
+def test_a_handshake_under_way_is_finished_when_the_server_stops(
+    way: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client was let in, so its request is answered, if it comes soon."""
+    monkeypatch.setattr(accepting, "_FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
@@ -179,6 +182,26 @@ def test_a_handshake_is_cut(way: bool, said: bytes) -> None:
             live.join()
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(1) == b""
+
+
+def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for(way: bool) -> None:
+    with LiveServer(hello, tls=True) as live:
+        assert live.get().status == 200
+        sock = socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE)
+        with client_context().wrap_socket(
+            sock, server_hostname="127.0.0.1", do_handshake_on_connect=False
+        ) as tls:
+            sent = threading.Event()
+            live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
+            live.server.shutdown(grace=60)
+            tls.setblocking(False)
+            with contextlib.suppress(OSError):
+                tls.do_handshake()
+            sent.set()
+            tls.settimeout(DEADLINE)
+            tls.do_handshake()
+            assert tls.recv(1) == b""
+        live.join()
 
 
 @pytest.mark.parametrize("size", [0, 10])
