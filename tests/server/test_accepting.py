@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -142,6 +144,37 @@ def test_a_handshake_that_takes_too_long_is_ended(
         assert "took too long" in log.wait_for("handshake")
 
 
+class HalfHandshake:
+    """A client that has sent the first half of its handshake while the loop was held up."""
+
+    def __init__(self, live: LiveServer) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context().wrap_bio(
+            self.incoming, self.outgoing, server_hostname="127.0.0.1"
+        )
+        sent = threading.Event()
+        live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
+        live.server.shutdown(grace=60)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self.sock.sendall(self.outgoing.read())
+        sent.set()
+
+    def until(self, step: Callable[[], Any]) -> Any:
+        """Repeat a step of TLS until it has what it needs."""
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                data = self.sock.recv(65_536)
+                assert data, "the server has closed"
+                self.incoming.write(data)
+            finally:
+                if self.outgoing.pending:
+                    self.sock.sendall(self.outgoing.read())
+
+
 def test_a_handshake_under_way_is_finished_when_the_server_stops(
     way: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,26 +182,16 @@ def test_a_handshake_under_way_is_finished_when_the_server_stops(
     monkeypatch.setattr(accepting, "_FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
-        with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
-            tls = client_context().wrap_socket(
-                sock, server_hostname="127.0.0.1", do_handshake_on_connect=False
-            )
-            sent = threading.Event()
-            live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
-            live.server.shutdown(grace=60)
-            tls.setblocking(False)
-            with contextlib.suppress(OSError):  # its first half is on the way
-                tls.do_handshake()
-            sent.set()
-            tls.settimeout(DEADLINE)
-            tls.do_handshake()
-            tls.sendall(request())
+        client = HalfHandshake(live)
+        with client.sock:
+            client.until(client.tls.do_handshake)
+            client.until(lambda: client.tls.write(request()))
             answer = b""
-            while piece := tls.recv(65_536):
-                answer += piece
-            assert answer.endswith(b"hello ")
-            assert b"connection: close" in answer.lower()
-            tls.close()
+            with contextlib.suppress(ssl.SSLZeroReturnError):
+                while piece := client.until(lambda: client.tls.read(65_536)):
+                    answer += piece
+        assert answer.endswith(b"hello ")
+        assert b"connection: close" in answer.lower()
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02"])
@@ -187,20 +210,11 @@ def test_a_handshake_is_cut(way: bool, said: bytes) -> None:
 def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for(way: bool) -> None:
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
-        sock = socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE)
-        with client_context().wrap_socket(
-            sock, server_hostname="127.0.0.1", do_handshake_on_connect=False
-        ) as tls:
-            sent = threading.Event()
-            live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
-            live.server.shutdown(grace=60)
-            tls.setblocking(False)
-            with contextlib.suppress(OSError):
-                tls.do_handshake()
-            sent.set()
-            tls.settimeout(DEADLINE)
-            tls.do_handshake()
-            assert tls.recv(1) == b""
+        client = HalfHandshake(live)
+        with client.sock:
+            client.until(client.tls.do_handshake)
+            with contextlib.suppress(ssl.SSLZeroReturnError):
+                assert client.until(lambda: client.tls.read(1)) == b""
         live.join()
 
 
