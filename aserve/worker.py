@@ -24,7 +24,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,7 +157,7 @@ class _Child:
         from .api import Hooks, _loop_factory, open_configured
         from .console import Console, configure_logging
 
-        config = ServerConfig(**_as_options(job["config"]))
+        config = ServerConfig(**job["config"])
         configure_logging(config.log_level)
         console = Console(config)
         tls = None
@@ -227,15 +226,6 @@ def _roots_of(files: Iterable[str]) -> list[str]:
     ]
 
 
-def _as_options(values: dict[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in fields(ServerConfig)}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in known
-    }
-
-
 def _load(job: Message) -> Any:
     from .loader import load_app
 
@@ -253,9 +243,6 @@ def _report(error: AppLoadError) -> dict[str, Any]:
 class _Refusal:
     """Refuses to find modules of the user while installed ones are imported ahead."""
 
-    def __init__(self) -> None:
-        self.refused = False
-
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         for finder in sys.meta_path:
             if finder is self:
@@ -263,7 +250,6 @@ class _Refusal:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.origin and spec.has_location and is_users(spec.origin):
-                    self.refused = True
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
                 return
 

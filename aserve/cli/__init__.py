@@ -26,6 +26,7 @@ from ..errors import AppLoadError, ConfigError, ListenError
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
 from .commands import DefaultGroup, PlainCommand, ServingCommand
+from .messages import sentence
 from .reloading import serve_reloading, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
@@ -108,9 +109,9 @@ def main(
             obj=_Start(started_at, child),
         )
     except click.UsageError as error:
-        return _fail(f"{_sentence(error.format_message())} See aserve --help.", EXIT_USAGE)
+        return _fail(f"{sentence(error.format_message())} See aserve --help.", EXIT_USAGE)
     except ConfigError as error:
-        return _fail(_sentence(str(error)), EXIT_USAGE)
+        return _fail(sentence(str(error)), EXIT_USAGE)
     except AppLoadError as error:
         return _fail_to_load(error)
     except ListenError as error:
@@ -124,11 +125,6 @@ def _status_of(all_done: bool) -> int:
     return EXIT_STOPPED if all_done else EXIT_STORE
 
 
-def _sentence(text: str) -> str:
-    """With a full stop, unless it ends with a mark of its own."""
-    return text if text.endswith((".", "?", "!", ")")) else f"{text}."
-
-
 def _fail(message: str, status: int) -> int:
     click.echo(f"aserve: {message}", err=True)
     return status
@@ -138,7 +134,7 @@ def _fail_to_load(error: AppLoadError) -> int:
     if error.user_traceback:
         # Above the summary: the last line is the one that is read first.
         click.echo(f"{error.user_traceback}\n", err=True)
-    text = f"{_sentence(str(error))} {error.advice}" if error.advice else str(error)
+    text = f"{sentence(str(error))} {error.advice}" if error.advice else str(error)
     return _fail(text, EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
 
 

@@ -18,6 +18,7 @@ import click
 from ..config import ServerConfig
 from ..errors import ConfigError
 from ..net.address import urls_of
+from .messages import sentence
 from .settings import Settings, read_env_files
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class _Printer:
         trace, summary, advice = (report.get(key) for key in ("traceback", "summary", "advice"))
         if trace:
             click.echo(f"{trace}\n", err=True)
-        text = " ".join(str(part) for part in (_sentence(str(summary)), advice) if part)
+        text = " ".join(str(part) for part in (sentence(str(summary)), advice) if part)
         click.echo(f"aserve: {text}", err=True)
         if not self._has_served and not trace:
             self.status = 2
@@ -177,7 +178,3 @@ class _Printer:
         """A line of the log."""
         with contextlib.suppress(OSError, ValueError):
             click.echo(f"aserve: {line}", err=True)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!", ")")) else f"{text}."

@@ -42,15 +42,19 @@ class Credentials(NamedTuple):
         context: For `ssl.SSLContext.wrap_bio` on the server's side.
         ca_pem: What a client has to trust, in PEM; None when only the client can know.
         authority: The development authority, when it has issued the certificate.
-        is_adhoc: Whether the certificate was made on the spot.
-        adhoc_pem: That certificate and its key, so that other processes show the same.
+        adhoc_pem: A certificate that was made on the spot, and its key, so that other processes
+            show the same; empty when it comes from elsewhere.
     """
 
     context: ssl.SSLContext
     ca_pem: str | None = None
     authority: Authority | None = None
-    is_adhoc: bool = False
     adhoc_pem: bytes = b""
+
+    @property
+    def is_adhoc(self) -> bool:
+        """Whether the certificate was made on the spot."""
+        return bool(self.adhoc_pem)
 
 
 def make_credentials(
@@ -129,7 +133,7 @@ def load_adhoc(pem: bytes, client_ca: str | None) -> Credentials:
     finally:
         with contextlib.suppress(OSError):
             Path(path).unlink()
-    return Credentials(context, _certificates(pem.decode()), is_adhoc=True, adhoc_pem=pem)
+    return Credentials(context, _certificates(pem.decode()), adhoc_pem=pem)
 
 
 def _certificates(pem: str) -> str:

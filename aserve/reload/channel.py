@@ -71,7 +71,6 @@ class Channel:
                 if descriptors:
                     sent = socket.send_fds(self._sock, [data], list(descriptors))
                     data = data[sent:]
-                self._sock.setblocking(True)
                 self._sock.sendall(data)
             except OSError:
                 return False

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .channel import CHANNEL_VARIABLE, Channel, Message
 
-__all__ = ["Child", "command", "spawn"]
+__all__ = ["Child", "command", "settle", "spawn"]
 
 
 class Child:
@@ -45,7 +45,7 @@ class Child:
         ended: asyncio.Future[None] = loop.create_future()
         if hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(self.process.pid)
-            loop.add_reader(descriptor, _set, ended)
+            loop.add_reader(descriptor, settle, ended)
             try:
                 await ended
             finally:
@@ -56,7 +56,7 @@ class Child:
             def wait() -> None:
                 self.process.wait()
                 with contextlib.suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(_set, ended)
+                    loop.call_soon_threadsafe(settle, ended)
 
             threading.Thread(target=wait, daemon=True).start()
             await ended
@@ -122,6 +122,7 @@ def spawn(words: Sequence[str]) -> Child:
     return Child(process, Channel(ours))
 
 
-def _set(future: asyncio.Future[None]) -> None:
+def settle(future: asyncio.Future[None]) -> None:
+    """What is waited for has happened; perhaps nobody waits any more."""
     if not future.done():
         future.set_result(None)

@@ -15,6 +15,8 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from .child import settle
+
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
@@ -47,7 +49,7 @@ class _PlainStream:
             with contextlib.suppress(BlockingIOError):
                 return self._sock.recv(_LONGEST_HEAD)
             readable = self._loop.create_future()
-            self._loop.add_reader(self._sock.fileno(), _set, readable)
+            self._loop.add_reader(self._sock.fileno(), settle, readable)
             try:
                 await readable
             finally:
@@ -65,11 +67,6 @@ class _PlainStream:
         # At once: the open file lives on in another process, and the number comes again here.
         self._loop.remove_reader(self._sock.fileno())
         return self._sock.detach()
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 class _TLSStream:

@@ -8,7 +8,6 @@ in the kernel's queue.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
 __all__ = ["Launch", "Supervisor"]
-
-_log: Final = logging.getLogger("aserve.reload")
 
 # A second change this soon after a load began is part of something larger, such as a checkout: it
 # is waited for a moment of quiet, but not for ever.
@@ -190,7 +187,7 @@ class Supervisor:
             elif act is Act.RETIRE and child is not None:
                 self._retire(child)
             elif act is Act.KILL and child is not None:
-                self._kill(child)
+                child.kill()
             elif act is Act.SHOW_ERROR:
                 self._show_error()
             elif act is Act.HIDE_ERROR and self._page is not None:
@@ -200,7 +197,7 @@ class Supervisor:
                     self._waiting.append((message, number))
             elif act is Act.KILL_ALL:
                 for child in self._children.values():
-                    self._kill(child)
+                    child.kill()
             elif act is Act.FINISH:
                 self._finished.set()
         if model.state is State.STOPPING:
@@ -237,15 +234,12 @@ class Supervisor:
             self._receiver = None
         child.channel.send({"type": "quit", "grace": self._launch.grace})
         delay = self._launch.grace + _KILL_SECONDS
-        child.timer = self._loop.call_later(delay, self._kill, child)
-
-    def _kill(self, child: Child) -> None:
-        child.kill()
+        child.timer = self._loop.call_later(delay, child.kill)
 
     def _drop_standby(self) -> None:
         child, self._standby = self._standby, None
         if child is not None:
-            self._kill(child)
+            child.kill()
 
     async def _make_standby(self, generation: int) -> None:
         """For the next generation: everything imported that does not belong to the user."""

@@ -23,6 +23,13 @@ def app(environ, start_response):
     return [b"{word}"]
 """
 
+# Behind a line that says what WORD is.
+WORD_APP = """
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [WORD]
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -273,8 +280,7 @@ def test_modules_come_and_go(folder: Path, serve: Callable[..., Child]) -> None:
     (folder / "pkg" / "words.py").write_text("WORD = b'first'\n")
     (folder / "app.py").write_text(
         "try:\n    from pkg.extra import WORD\n"
-        "except ImportError:\n    from pkg.words import WORD\n"
-        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [WORD]\n"
+        "except ImportError:\n    from pkg.words import WORD\n" + WORD_APP
     )
     child = serve()
     assert get(child)[1] == "first"
@@ -320,8 +326,7 @@ def test_a_save_without_a_change_does_not_reload(folder: Path, serve: Callable[.
 def test_an_edit_of_the_environment_file(folder: Path, serve: Callable[..., Child]) -> None:
     """Also a variable that goes, and a file that cannot be read."""
     (folder / "app.py").write_text(
-        "import os\nWORD = os.environ.get('WORD', 'none').encode()\n"
-        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [WORD]\n"
+        "import os\nWORD = os.environ.get('WORD', 'none').encode()\n" + WORD_APP
     )
     (folder / ".env").write_text("WORD=first\n")
     child = serve()
@@ -342,8 +347,7 @@ def test_an_edit_of_the_environment_file(folder: Path, serve: Callable[..., Chil
 def test_extra_files_and_excluded_ones(folder: Path, serve: Callable[..., Child], way: str) -> None:
     (folder / "data").mkdir()
     (folder / "app.py").write_text(
-        "from pathlib import Path\nWORD = Path('data/word.txt').read_bytes()\n"
-        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [WORD]\n"
+        "from pathlib import Path\nWORD = Path('data/word.txt').read_bytes()\n" + WORD_APP
     )
     (folder / "data" / "word.txt").write_text("one")
     child = serve(
