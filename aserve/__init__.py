@@ -19,7 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .api import Hooks, open_server, run, serve
     from .compat import make_ssl_devcert
-    from .config import Limits, ServerConfig
+    from .config import Limits, ReloadConfig, ServerConfig
     from .errors import (
         AppLoadError,
         AserveError,
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
         WSGIError,
     )
     from .events import ExchangeRecord, Request
+    from .lifecycle import on_reload, on_shutdown
+    from .reload.role import is_running_from_reloader
     from .server import Server, ServerState
 
 _HOMES = {
     "api": ("Hooks", "open_server", "run", "serve"),
     "compat": ("make_ssl_devcert",),
-    "config": ("Limits", "ServerConfig"),
+    "config": ("Limits", "ReloadConfig", "ServerConfig"),
     "errors": (
         "AppLoadError",
         "AserveError",
@@ -52,6 +54,8 @@ _HOMES = {
         "WSGIError",
     ),
     "events": ("ExchangeRecord", "Request"),
+    "lifecycle": ("on_reload", "on_shutdown"),
+    "reload.role": ("is_running_from_reloader",),
     "server": ("Server", "ServerState"),
 }
 
@@ -67,6 +71,7 @@ __all__ = [
     "ListenError",
     "LocalProtocolError",
     "ProtocolError",
+    "ReloadConfig",
     "RemoteProtocolError",
     "Request",
     "Server",
@@ -74,7 +79,10 @@ __all__ = [
     "ServerState",
     "WSGIError",
     "__version__",
+    "is_running_from_reloader",
     "make_ssl_devcert",
+    "on_reload",
+    "on_shutdown",
     "open_server",
     "run",
     "serve",

@@ -11,20 +11,23 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import shlex
 import signal
 import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
-from .config import ServerConfig, ServerOptions
+from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
 from .portal import in_background_loop, is_trio
+from .reload import role
 from .server import Server
 from .types import WSGIApp
 
@@ -96,6 +99,9 @@ async def open_server(
         ListenError: The address cannot be bound; nothing is left open.
     """
     config = make_config(app, host, port, options)
+    if config.processes > 1:
+        fix = "works with `run` and with `aserve --processes N APP` only"
+        raise ConfigError("processes", config.processes, fix)
 
     def make() -> contextlib.AbstractAsyncContextManager[Server]:
         return open_configured(app, config, hooks or Hooks())
@@ -210,6 +216,7 @@ def run(
     host: str = "localhost",
     port: int = 8000,
     *,
+    reload: bool | ReloadConfig = False,
     hooks: Hooks | None = None,
     **options: Unpack[ServerOptions],
 ) -> None:
@@ -220,18 +227,67 @@ def run(
     only one that configures logging and prints. With `hooks` that bring their own
     `on_ready`, it neither prints nor configures logging.
 
+    With `reload`, or `processes` above 1, this process only supervises: it runs the program once
+    more in another one, as often as a file changes, and serves the app that is given to `run`
+    there. At the end it raises SystemExit, so what stands behind `run` is done in one of them only.
+
     Args:
         app: The WSGI application.
         host: As in `ServerConfig`.
         port: TCP port; 0 picks a free one.
+        reload: Load the app anew when a file changes; a `ReloadConfig` says more about it.
         hooks: Sockets, TLS and observers.
         **options: Any field of `ServerConfig`.
 
     Raises:
         ConfigError: An option cannot be used.
         ListenError: The address cannot be bound.
+        SystemExit: With `reload` or several processes, at the end.
     """
-    run_configured(app, make_config(app, host, port, options), hooks)
+    if isinstance(reload, ReloadConfig):
+        mine: Any = {item.name: getattr(reload, item.name) for item in fields(ReloadConfig)}
+        options = {**mine, **options}
+    config = make_config(app, host, port, options)
+    config = dataclasses.replace(config, reload=bool(reload))
+    if not config.reload and config.processes == 1:
+        run_configured(app, config, hooks)
+    elif (serve_here := role.serve_here) is not None:
+        serve_here(app, config, hooks)
+    else:
+        sys.exit(_run_script_again(config, hooks or Hooks()))
+
+
+def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
+    """Supervise processes that run this program; returns the exit status."""
+    from .console import About
+    from .reload.script import describe
+    from .supervise import Plan, check_is_possible, supervise
+
+    option = "reload" if config.reload else "processes"
+    check_is_possible(option, getattr(config, option))
+    _refuse_inside_a_loop()
+    script = describe()
+    if script is None:
+        fix = "needs a program that can be run again, and this is none, but an interactive shell"
+        raise ConfigError(option, getattr(config, option), fix)
+    sockets, unix_files = _open_sockets_now(config, hooks)
+    try:
+        plan = Plan(
+            config=config,
+            sockets=sockets,
+            tls=load_credentials(config, sockets, hooks.ssl_context),
+            source={"script": script},
+            directory=str(Path.cwd()),
+            is_watching=bool(config.reload),
+            typed=shlex.join(["python", *sys.orig_argv[1:]]),
+            about=About(features=("reload",) if config.reload else ()),
+        )
+        return supervise(plan)
+    finally:
+        for sock in sockets:
+            sock.close()
+        for file in unix_files:
+            file.remove()
 
 
 def run_configured(
@@ -251,23 +307,22 @@ def run_configured(
     Returns:
         Whether a second signal asked to leave at once.
     """
-    if _is_inside_a_loop():
-        raise RuntimeError(
-            "aserve.run blocks, and an event loop is running in this thread already; "
-            "use `await aserve.serve(app)` or `async with aserve.open_server(app)`"
-        )
+    _refuse_inside_a_loop()
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
         return runner.run(_run(app, config, hooks, tls))
 
 
-def _is_inside_a_loop() -> bool:
+def _refuse_inside_a_loop() -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return
+    raise RuntimeError(
+        "aserve.run blocks, and an event loop is running in this thread already; "
+        "use `await aserve.serve(app)` or `async with aserve.open_server(app)`"
+    )
 
 
 def make_config(app: object, host: str, port: int, options: ServerOptions) -> ServerConfig:
@@ -285,12 +340,13 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
             "app", app, "is an ASGI application; wrap it with a2wsgi, or use an ASGI server"
         )
     for name in options:
+        if name == "reload":
+            # Only a process that has not imported the app yet can load it anew.
+            fix = "belongs to `run` and to `aserve --reload APP`"
+            raise ConfigError(name, options.get(name), fix)
         if name not in ServerOptions.__annotations__:
             known = ["host", "port", *ServerOptions.__annotations__]
             raise unknown_key(name, known, "keyword argument")
-    if options.get("reload"):
-        # Only a process that has not imported the app yet can load it anew.
-        raise ConfigError("reload", True, "works on the command line only: aserve --reload APP")
     return ServerConfig(host=host, port=port, **options)
 
 
@@ -358,22 +414,20 @@ def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
 
 
 async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
+    # A resolver may take seconds, and looking for the holder of a port reads a lot of files.
+    return await _in_thread(lambda: _open_sockets_now(config, hooks))
+
+
+def _open_sockets_now(config: ServerConfig, hooks: Hooks) -> _Opened:
     """The sockets to serve on, and the files to remove at the end: only those made here."""
     if hooks.sockets is not None:
         if not hooks.sockets:
             raise ConfigError("sockets", hooks.sockets, "is empty; pass at least one socket")
         return hooks.sockets, []
-
-    def open_them() -> list[socket.socket]:
-        return open_listeners(
-            config.host, config.port, uds=config.uds, fd=config.fd, backlog=config.backlog
-        )
-
-    # A resolver may take seconds, and looking for the holder of a port reads a lot of files.
-    sockets = await _in_thread(open_them)
-    if config.fd is not None:
-        return sockets, []
-    return sockets, await _in_thread(lambda: UnixFile.of_all(sockets))
+    sockets = open_listeners(
+        config.host, config.port, uds=config.uds, fd=config.fd, backlog=config.backlog
+    )
+    return sockets, [] if config.fd is not None else UnixFile.of_all(sockets)
 
 
 def load_credentials(

@@ -32,6 +32,7 @@ __all__ = [
     "APP_OPTION",
     "LOG_LEVELS",
     "Limits",
+    "ReloadConfig",
     "ServerConfig",
     "ServerOptions",
     "iter_options",
@@ -98,8 +99,40 @@ class Limits:
     )  # fmt: skip
 
 
+# Without slots: of two base classes only one can have some.
+@dataclass(frozen=True, kw_only=True)
+class ReloadConfig:
+    """How changes are noticed, and what happens to requests then."""
+
+    extra_files: tuple[str, ...] = declare(
+        (), "Further files, directories and patterns whose change reloads; may be repeated.",
+        group="Reloading", metavar="PATH", check=not_empty, separator=os.pathsep,
+    )  # fmt: skip
+    exclude_patterns: tuple[str, ...] = declare(
+        (), "Files that never reload, by a pattern like `*/tests/*`; may be repeated.",
+        group="Reloading", metavar="PATTERN", check=not_empty, separator=os.pathsep,
+    )  # fmt: skip
+    watch: tuple[str, ...] = declare(
+        (), "Further directories whose Python files reload; may be repeated.",
+        group="Reloading", metavar="DIRECTORY", check=not_empty, separator=os.pathsep,
+    )  # fmt: skip
+    reloader: Literal["auto", "watchfiles", "stat"] = declare(
+        "auto", "How changes are noticed: by events of the system, or by looking again and again.",
+        group="Reloading", choices=("auto", "watchfiles", "stat"),
+    )  # fmt: skip
+    reloader_interval: float = declare(
+        1.0, "How long the reloader `stat` waits between two looks.",
+        group="Reloading", metavar="SECONDS", unit="seconds", check=between(0.01, 3600),
+    )  # fmt: skip
+    # The new code serves already: this only bounds how long old code lives on beside it.
+    reload_grace: float = declare(
+        5.0, "How long running requests may finish at a reload, before they are cut.",
+        group="Reloading", metavar="SECONDS", unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig(Limits):
+class ServerConfig(Limits, ReloadConfig):
     """How to listen and how to serve; see the field comments and `aserve --help`."""
 
     host: str = declare(
@@ -164,6 +197,10 @@ class ServerConfig(Limits):
         40, "Most threads that run the app at the same time.",
         group="Serving", metavar="NUMBER", check=between(1, 10_000),
     )  # fmt: skip
+    processes: int = declare(
+        1, "Processes that serve, each with its threads; one that dies is replaced.",
+        group="Serving", metavar="NUMBER", check=between(1, 100),
+    )  # fmt: skip
     # Long enough for a page, short enough for a person who pressed Ctrl-C.
     grace: float = declare(
         5.0, "How long running requests may finish at the end, before they are cut.",
@@ -178,18 +215,6 @@ class ServerConfig(Limits):
         None, "Load the app anew when its files change; without a word from you on a terminal, for "
         "a server on loopback.",
         group="Reloading", off_flag="--no-reload",
-    )  # fmt: skip
-    extra_files: tuple[str, ...] = declare(
-        (), "Further files, directories and patterns whose change reloads; may be repeated.",
-        group="Reloading", metavar="PATH", check=not_empty, separator=os.pathsep,
-    )  # fmt: skip
-    exclude_patterns: tuple[str, ...] = declare(
-        (), "Files that never reload, by a pattern like `*/tests/*`; may be repeated.",
-        group="Reloading", metavar="PATTERN", check=not_empty, separator=os.pathsep,
-    )  # fmt: skip
-    reloader: Literal["auto", "watchfiles", "stat"] = declare(
-        "auto", "How changes are noticed: by events of the system, or by looking each second.",
-        group="Reloading", choices=("auto", "watchfiles", "stat"),
     )  # fmt: skip
 
     access_log: bool = declare(
@@ -223,7 +248,8 @@ class ServerConfig(Limits):
 
 
 class ServerOptions(TypedDict, total=False):
-    """The same fields as keyword arguments, without `host` and `port`, which come first.
+    """The same fields as keyword arguments, without `host` and `port`, which come first, and
+    without `reload`, which is only for `run`.
 
     `tests/test_config.py` proves that they agree.
     """
@@ -247,12 +273,15 @@ class ServerOptions(TypedDict, total=False):
     client_ca: str | None
     http_too: bool
     threads: int
+    processes: int
     grace: float
     loop: Literal["auto", "asyncio", "uvloop"]
-    reload: bool | None
     extra_files: tuple[str, ...]
     exclude_patterns: tuple[str, ...]
+    watch: tuple[str, ...]
     reloader: Literal["auto", "watchfiles", "stat"]
+    reloader_interval: float
+    reload_grace: float
     access_log: bool
     log_level: str
     open: bool
@@ -272,8 +301,13 @@ def _declare() -> tuple[Option, ...]:
         options.append(
             Option(name=item.name, kind=kind, default=item.default, optional=optional, **declared)
         )
-    # Limits come first as base-class fields, but last in what people read.
-    return tuple(sorted(options, key=lambda option: option.group == "Limits"))
+    # The fields of base classes come first, but in what people read each group is together, begins
+    # with its main switch, and the limits are last.
+    inherited = len(dataclasses.fields(Limits)) + len(dataclasses.fields(ReloadConfig))
+    ordered = options[inherited:] + options[:inherited]
+    groups = list(dict.fromkeys(option.group for option in ordered))
+    groups.append(groups.pop(groups.index("Limits")))
+    return tuple(sorted(ordered, key=lambda option: groups.index(option.group)))
 
 
 _OPTIONS: tuple[Option, ...] = ()

@@ -118,3 +118,8 @@ class WSGIError(AserveError):
 
 class DrainTimeout(AserveError, TimeoutError):
     """The grace ended while requests were still running; they were cut."""
+
+
+def sentence(text: str) -> str:
+    """A message with a full stop, unless it ends with a mark of its own."""
+    return text if text.endswith((".", "?", "!", ")")) else f"{text}."

@@ -1,14 +1,14 @@
 """A child of the reloader: imports one generation of the app, and serves it on given sockets.
 
 ```text
-started --> preloaded --go--> imported --> "loaded" --serve--> "ready" --quit--> drained, ended
-                                  |
-                                  +--> "failed" --> ended
+started --> warm --go--> imported --> "loaded" --serve--> "ready" --quit--> drained, ended
+                            |
+                            +--> "failed" --> ended
 ```
 
-Before `go` no code of the user runs, so a child can be started ahead: it has imported the engine
-and the installed modules that the last generation used. After "loaded" it waits to be admitted: a
-generation that has been superseded in the meantime never accepts a connection.
+Before `go` no code of the user runs, so a child can be started ahead; see `aserve.reload.warm`.
+After "loaded" it waits to be admitted: a generation that has been superseded in the meantime never
+accepts a connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import os
 import signal
 import socket
@@ -25,12 +24,19 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from . import lifecycle
 from .config import ServerConfig
 from .errors import AppLoadError
+from .reload import role
 from .reload.channel import Channel, Message
+from .reload.prompts import Prompts
 from .reload.source import Sources, installed_modules, is_users
+from .reload.warm import Recruit, die_with_parent
+
+if TYPE_CHECKING:
+    from .api import Hooks
 
 __all__ = ["main"]
 
@@ -50,7 +56,14 @@ def main() -> None:
     if channel is None:
         sys.exit("aserve.worker is started by the reloader only")
     gc.disable()
-    status = _Child(channel).run()
+    # Needed in any case, so loaded before anybody waits for it.
+    from . import api, loader  # noqa: F401
+    from .console import Console  # noqa: F401
+
+    recruit = Recruit(channel)
+    go, descriptors = recruit.wait()
+    # Of a fork it is another one.
+    status = _Child(recruit.channel, go["job"], descriptors).run()
     _leave(status)
 
 
@@ -72,10 +85,14 @@ class _Child:
 
     Args:
         channel: To the supervisor.
+        job: What to load: "app" and "directory", or "script"; and "config", "adhoc_pem".
+        descriptors: Of the listening sockets.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, job: Message, descriptors: Iterable[int]) -> None:
         self._channel = channel
+        self._job = job
+        self._sockets = [socket.socket(fileno=number) for number in descriptors]
         self._sources = Sources()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_quit: Callable[[float], object] | None = None
@@ -83,57 +100,94 @@ class _Child:
         self._admitted = threading.Event()
         self._ready = threading.Event()
         self._reported = 0
+        self._is_reload = False
+        self._prompts = Prompts(
+            lambda is_open: channel.send({"type": "prompt", "open": is_open}),
+        )
 
     def run(self) -> int:
         """Returns the exit status."""
-        # Needed in any case, so loaded before anybody waits for it.
-        from . import api, loader  # noqa: F401
-        from .console import Console  # noqa: F401
-
-        go, descriptors = self._wait_for_go()
-        sockets = [socket.socket(fileno=number) for number in descriptors]
         threading.Thread(target=self._listen, name="aserve-channel", daemon=True).start()
-        job = go["job"]
         self._sources.install()
+        self._prompts.install()
         try:
-            loaded = _load(job)
+            if (script := self._job.get("script")) is not None:
+                return self._run_script(script)
+            loaded = _load(self._job)
         except AppLoadError as error:
             return self._fail(_report(error))
         except Exception as error:
             summary = f"{type(error).__name__}: {error}"
             return self._fail({"summary": summary, "traceback": traceback.format_exc()})
-        self._send_modules("loaded", name=loaded.name, location=loaded.location, kind=loaded.kind)
-        self._admitted.wait()
-        return self._serve(loaded.app, job, sockets)
+        self._tell_loaded(loaded)
+        config = ServerConfig(**self._job["config"])
+        self._serve(loaded.app, config, self._hooks_of(config))
+        return 0
 
-    def _wait_for_go(self) -> tuple[Message, list[int]]:
-        for message, descriptors in self._channel.receive():
-            for name, value in message.get("variables", {}).items():
-                os.environ.setdefault(name, value)
-            if message["type"] == "go":
-                return message, descriptors
-            if message["type"] == "preload":
-                preload(message["modules"])
-            elif message["type"] == "quit":
-                break
-        os._exit(0)
+    def _run_script(self, script: Message) -> int:
+        """Run the supervisor's program again, until it calls `run` for its app."""
+        from .loader.explain import import_failed
+        from .reload.script import rerun, shown_name
+
+        role.serve_here = self._serve_for_script
+        shown = shown_name(script)
+        try:
+            rerun(script, self._sources)
+        except SystemExit as error:
+            if self._ready.is_set():
+                return error.code if isinstance(error.code, int) else 0
+            raise import_failed(shown, error) from error
+        except BaseException as error:
+            if self._ready.is_set():
+                raise
+            raise import_failed(shown, error) from error
+        if not self._ready.is_set():
+            return self._fail({"summary": f"{shown} has ended without serving an app."})
+        return 0
+
+    def _serve_for_script(self, app: Any, config: ServerConfig, hooks: Hooks | None) -> None:
+        """In the place of `run`; returns at the end, unless the app is to be loaded anew."""
+        import dataclasses
+
+        from .loader import LoadedApp
+        from .loader.shape import kind_of
+        from .reload.script import shown_name
+
+        self._tell_loaded(LoadedApp(app, shown_name(self._job["script"]), "", kind_of(app)))
+        ours = self._hooks_of(config)
+        if hooks is not None:
+            ours = dataclasses.replace(
+                ours,
+                ssl_context=hooks.ssl_context,
+                on_exchange=hooks.on_exchange or ours.on_exchange,
+                on_ready=hooks.on_ready,
+            )
+        self._serve(app, config, ours)
+        if self._is_reload:
+            # What stands behind `run` is for the end, and this is none.
+            raise SystemExit(0)
 
     def _listen(self) -> None:
         """The thread that hears the supervisor; its end is the end."""
+        die_with_parent(os.getppid())
         for message, descriptors in self._channel.receive():
-            if message["type"] == "serve":
+            kind = message["type"]
+            if kind == "serve":
                 self._admitted.set()
-            elif message["type"] == "connection":  # behind our "ready"
+            elif kind == "prompt":
+                self._prompts.grant()
+            elif kind == "connection":  # behind our "ready"
                 assert self._loop is not None
                 sock = socket.socket(fileno=descriptors[0])
                 data = message["data"].encode("latin-1")
                 self._loop.call_soon_threadsafe(self._adopt, sock, data)
-            elif message["type"] == "quit":
+            elif kind == "quit":
                 if not self._admitted.is_set():
                     os._exit(0)
                 # It is about to accept, or does already: somebody may have been let in.
                 self._ready.wait()
                 assert self._on_quit is not None
+                self._is_reload = message["reason"] == "reload"
                 self._on_quit(float(message["grace"]))
         os._exit(1)
 
@@ -141,60 +195,65 @@ class _Child:
         self._send_modules("failed", **report)
         return 3
 
+    def _tell_loaded(self, loaded: Any) -> None:
+        self._send_modules("loaded", name=loaded.name, location=loaded.location, kind=loaded.kind)
+        self._admitted.wait()
+
     def _send_modules(self, type_: str, **more: Any) -> None:
         self._reported = len(sys.modules)
         files = self._sources.files()
-        self._channel.send(
-            {
-                "type": type_,
-                "files": files,
-                "roots": _roots_of(files),
-                **more,
-            }
-        )
+        roots = _roots_of(files)
+        self._channel.send({"type": type_, "files": files, "roots": roots, **more})
 
-    def _serve(self, app: Any, job: Message, sockets: list[socket.socket]) -> int:
-        from .api import Hooks, _loop_factory, open_configured
+    def _hooks_of(self, config: ServerConfig) -> Hooks:
+        from .api import Hooks
         from .console import Console, configure_logging
 
-        config = ServerConfig(**job["config"])
         configure_logging(config.log_level)
-        console = Console(config)
+        on_exchange = Console(config).on_exchange if config.access_log else None
+        return Hooks(sockets=self._sockets, on_exchange=on_exchange)
+
+    def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
+        import dataclasses
+
+        from .api import _loop_factory, open_configured
+
         tls = None
-        if pem := job["adhoc_pem"]:
+        if pem := self._job["adhoc_pem"]:
             from .net.credentials import load_adhoc
 
             tls = load_adhoc(pem.encode(), config.client_ca)
-
-        def on_ready(server: Any) -> None:
-            self._on_quit = lambda grace: server.shutdown(grace, hand_over=self._hand_over)
-            self._adopt = server.adopt
-            self._loop = server.loop
-            self._ready.set()
-            gc.freeze()
-            gc.enable()
-            self._channel.send({"type": "ready"})
-            self._channel.send({"type": "modules", "modules": installed_modules()})
+        ours = dataclasses.replace(hooks, on_ready=lambda server: self._is_ready(server, hooks))
 
         async def serve() -> None:
             loop = asyncio.get_running_loop()
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(signal.SIGTERM, self._on_terminate, config.grace)
-            async with open_configured(app, config, hooks, tls) as server:
+            async with open_configured(app, config, ours, tls) as server:
                 watch = loop.create_task(self._watch_modules())
                 await server.wait_closed()
                 watch.cancel()
                 # The app may have asked for the end by itself; the supervisor need not know which.
                 self._channel.send({"type": "stopped"})
 
-        hooks = Hooks(
-            sockets=sockets,
-            on_ready=on_ready,
-            on_exchange=console.on_exchange if config.access_log else None,
-        )
         with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
             runner.run(serve())
-        return 0
+        self._channel.send({"type": "ending", "seconds": lifecycle.longest()})
+        lifecycle.run_callbacks(is_reload=self._is_reload)
+
+    def _is_ready(self, server: Any, hooks: Hooks) -> None:
+        self._on_quit = lambda grace: server.shutdown(
+            grace, hand_over=self._hand_over if self._is_reload else None
+        )
+        self._adopt = server.adopt
+        self._loop = server.loop
+        self._ready.set()
+        gc.freeze()
+        gc.enable()
+        if hooks.on_ready is not None:
+            hooks.on_ready(server)
+        self._channel.send({"type": "ready"})
+        self._channel.send({"type": "modules", "modules": installed_modules()})
 
     def _hand_over(self, sock: socket.socket, data: bytes) -> None:
         """A connection at rest, for the next generation."""
@@ -238,34 +297,6 @@ def _report(error: AppLoadError) -> dict[str, Any]:
         "advice": error.advice,
         "traceback": error.user_traceback,
     }
-
-
-class _Refusal:
-    """Refuses to find modules of the user while installed ones are imported ahead."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.origin and spec.has_location and is_users(spec.origin):
-                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-                return
-
-
-def preload(names: list[str]) -> None:
-    """Import installed modules ahead, and nothing of the user's."""
-    refusal: Any = _Refusal()
-    sys.meta_path.insert(0, refusal)
-    try:
-        for name in names:
-            if name not in sys.modules:
-                # What cannot be imported alone is imported by the app, or not at all.
-                with contextlib.suppress(BaseException):
-                    importlib.import_module(name)
-    finally:
-        sys.meta_path.remove(refusal)
 
 
 if __name__ == "__main__":

@@ -335,12 +335,13 @@ def test_run_by_itself_prints_where_it_is(
     assert '"GET / HTTP/1.1" 200 5' in shown + caplog.text
 
 
-async def test_the_reloader_belongs_to_the_command_line() -> None:
-    with pytest.raises(aserve.ConfigError, match="works on the command line only"):
-        async with aserve.open_server(hello, reload=True):
+async def test_processes_are_for_those_who_own_the_process() -> None:
+    with pytest.raises(aserve.ConfigError, match="reload: True belongs to `run`"):
+        async with aserve.open_server(hello, reload=True):  # type: ignore[call-arg]
             pass
-    async with aserve.open_server(hello, reload=False):
-        pass
+    with pytest.raises(aserve.ConfigError, match="processes: 2 works with `run`"):
+        async with aserve.open_server(hello, processes=2):
+            pass
 
 
 def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

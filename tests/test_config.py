@@ -25,8 +25,8 @@ _BY_NAME = {option.name: option for option in iter_options()}
 
 def test_keyword_arguments_are_the_fields() -> None:
     """`ServerOptions` types the keyword arguments of `run` and `serve`: same names, same types."""
-    positional = {"host": str, "port": int}
-    assert {**get_type_hints(ServerOptions), **positional} == get_type_hints(ServerConfig)
+    others = {"host": str, "port": int, "reload": bool | None}
+    assert {**get_type_hints(ServerOptions), **others} == get_type_hints(ServerConfig)
 
 
 def test_options_are_the_fields_with_the_limits_last() -> None:

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from ..config import ServerConfig
-from ..errors import AppLoadError, ConfigError, ListenError
+from ..errors import AppLoadError, ConfigError, ListenError, sentence
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
+from ..supervise import open_browser
 from .commands import DefaultGroup, PlainCommand, ServingCommand
-from .messages import sentence
-from .reloading import serve_reloading, wants_reload
+from .reloading import serve_by_processes, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
 
@@ -202,10 +202,14 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
         # Before the app is imported: a bad file is told at once.
         tls = _load_credentials(settings, sockets)
         notes += trust_notes(tls)
-        if not is_demo and wants_reload(config, sockets, is_terminal=is_terminal):
-            about = About(notes=notes, features=("reload",), started_at=start.at)
+        is_watching = not is_demo and wants_reload(config, sockets, is_terminal=is_terminal)
+        if is_watching or (config.processes > 1 and not is_demo):
+            features = ("reload",) if is_watching else ()
+            about = About(notes=notes, features=features, started_at=start.at)
             on_ready = _open_browser if config.open else None
-            return serve_reloading(settings, sockets, tls, about, on_ready, start.child)
+            return serve_by_processes(
+                settings, sockets, tls, about, on_ready, start.child, is_watching=is_watching
+            )
         if start.child is not None:
             start.child.release()
         for name, value in settings.variables.items():
@@ -278,28 +282,7 @@ def _demo() -> LoadedApp:
 
 
 def _open_browser(server: ReadyServer) -> None:
-    """Open the page; in a thread, because browsers may take seconds to answer."""
-    import threading
-
-    from ..console.banner import Places
-
-    url = Places.of(server).local[0]
-    if url.startswith("http"):
-        threading.Thread(
-            target=_open_url, args=(url,), name="aserve-open-browser", daemon=True
-        ).start()
-
-
-def _open_url(url: str) -> None:
-    import webbrowser
-
-    try:
-        is_open = webbrowser.open(url)
-    except Exception:
-        # Whatever a browser's launcher raises, the server runs on.
-        is_open = False
-    if not is_open:
-        click.echo(f"aserve: no browser could be opened; the page is {url}", err=True)
+    open_browser(server, lambda line: click.echo(f"aserve: {line}", err=True))
 
 
 def _other_distribution(site: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the supervisor answers while there is nothing else to serve: the page that says why.
+"""What the supervisor answers while there is nothing else to serve; `content` is what it says.
 
 A few lines of HTTP of its own: one request per connection, whose body is not read. The page waits
 in a request of its own for the next change, and then loads itself again; by then the connection
@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
-import secrets
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .child import settle
+from .content import Content
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
-__all__ = ["ErrorPage"]
+__all__ = ["Page"]
 
 _LONGEST_HEAD: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 # Behind the answer, how long a client that still sends its body may go on.
 _LINGER_SECONDS: Final = 2.0
-
-_STYLE: Final = (
-    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;"
-    "margin:3rem auto;padding:0 1rem}h1{font-size:1.3rem}pre{overflow-x:auto;padding:1rem;"
-    "border:1px solid #8886;border-left:4px solid #c33;font-size:.875rem;line-height:1.45}"
-    "p{opacity:.8}"
-)
 
 
 class _PlainStream:
@@ -101,22 +93,17 @@ class _TLSStream:
         return None
 
 
-class ErrorPage:
+class Page:
     """Accepts on the supervisor's sockets from `open` to `close`.
 
     Args:
-        report: "summary", and perhaps "advice" and "traceback".
-        command: What was typed, for the page.
+        content: What to answer, and whom.
         context: Speak TLS.
     """
 
-    def __init__(
-        self, report: dict[str, Any], command: str, context: ssl.SSLContext | None
-    ) -> None:
-        self._report = report
-        self._command = command
+    def __init__(self, content: Content, context: ssl.SSLContext | None) -> None:
+        self._content = content
         self._context = context
-        self._token = secrets.token_urlsafe(16)
         self._changed = asyncio.Event()
         self._sockets: Sequence[socket.socket] = ()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,8 +132,8 @@ class ErrorPage:
         """Accept nothing more; answer who waits for the change.
 
         Returns:
-            Descriptors of connections that have not sent a request yet, and what they have sent:
-            the next process has to answer them. The caller owns them.
+            Descriptors of connections that were not answered, and what they have sent: the next
+            process has to answer them. The caller owns them.
         """
         for sock in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
@@ -195,8 +182,12 @@ class ErrorPage:
                     self._heads[task] += piece
                     if not piece or len(self._heads[task]) > _LONGEST_HEAD:
                         return
+            if not self._content.is_for(self._heads[task]):
+                # The next generation's; until then nobody reads more of it.
+                await self._changed.wait()
+                return
             self._silent.pop(task, None)
-            await stream.write_last(await self._respond(self._heads[task]))
+            await stream.write_last(await self._content.answer(self._heads[task], self._changed))
             # Closing over what the client still sends would take the answer from it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_SECONDS):
@@ -209,53 +200,3 @@ class ErrorPage:
                 await stream.close()
             else:
                 sock.close()
-
-    async def _respond(self, head: bytes) -> bytes:
-        line, _, fields = head.partition(b"\r\n")
-        words = line.split(b" ")
-        method, target = (words[0], words[1]) if len(words) == 3 else (b"", b"")
-        if target == f"/.aserve/changed?{self._token}".encode():
-            await self._changed.wait()
-            return _response("204 No Content", "text/plain", b"")
-        is_page = b"text/html" in _field(fields, b"accept")
-        text = self._html() if is_page else self._plain()
-        body = text.encode("utf-8", "backslashreplace")
-        kind = "text/html" if is_page else "text/plain"
-        response = _response("500 Internal Server Error", kind, body)
-        return response[: -len(body)] if method == b"HEAD" else response
-
-    def _plain(self) -> str:
-        parts = [self._report.get(name) for name in ("traceback", "summary", "advice")]
-        return "\n".join(str(part).rstrip("\n") for part in parts if part) + "\n"
-
-    def _html(self) -> str:
-        summary = html.escape(str(self._report["summary"]))
-        advice = html.escape(str(self._report.get("advice") or ""))
-        trace = html.escape(str(self._report.get("traceback") or ""))
-        command = html.escape(self._command)
-        return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{summary}</title>'
-            f"<style>{_STYLE}</style><h1>{summary}</h1>"
-            + (f"<p>{advice}</p>" if advice else "")
-            + (f"<pre>{trace}</pre>" if trace else "")
-            + f"<p>Served by <code>{command}</code>. "
-            "Save the fix, and this page loads itself again.</p>"
-            "<script>const again=()=>location.reload();"
-            f'fetch("/.aserve/changed?{self._token}",{{cache:"no-store"}}).then(again,'
-            "()=>setTimeout(again,1000))</script></html>\n"
-        )
-
-
-def _field(fields: bytes, name: bytes) -> bytes:
-    for line in fields.split(b"\r\n"):
-        key, _, value = line.partition(b":")
-        if key.lower() == name:
-            return value
-    return b""
-
-
-def _response(status: str, kind: str, body: bytes) -> bytes:
-    return (
-        f"HTTP/1.1 {status}\r\nServer: aserve\r\nContent-Type: {kind}; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-    ).encode() + body

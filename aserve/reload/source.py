@@ -84,6 +84,12 @@ class Sources:
             if is_users(os.path.join(path, "module.py")):
                 del sys.path_importer_cache[path]
 
+    def compile(self, path: str) -> CodeType:
+        """The code of a file that is run, not imported."""
+        source = Path(path).read_bytes()
+        self.loaded[os.path.abspath(path)] = digest_of(source)
+        return compile(source, path, "exec", dont_inherit=True)
+
     def files(self) -> dict[str, str]:
         """Path -> digest of every file of the user that is in use; empty for an unknown one."""
         found = dict(self.loaded)

@@ -1,4 +1,4 @@
-"""Carries out what `machine` decides: processes, sockets, the error page, signals.
+"""Carries out what `machine` decides: processes, sockets, pages, keys, signals.
 
 Everything runs on one loop, in the main thread. The listening sockets belong to the caller and stay
 open from the first generation to the last: a connection that comes while no process accepts waits
@@ -10,29 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from .burst import Burst
 from .channel import Message
-from .child import Child, spawn
+from .child import Child
+from .content import Content, ErrorContent, LoadingContent
+from .keys import Keys
+from .launch import Launch
 from .machine import Act, Action, Event, Model, State, What, begin, step
-from .page import ErrorPage
-from .snapshot import Change, Interest
+from .page import Page
+from .snapshot import Change
+from .stock import Stock
 from .watch import Watcher
 
-if TYPE_CHECKING:
-    import ssl  # a Python may have been built without it
-
-__all__ = ["Launch", "Supervisor"]
-
-# A second change this soon after a load began is part of something larger, such as a checkout: it
-# is waited for a moment of quiet, but not for ever.
-_BURST_SECONDS: Final = 0.1
-_QUIET_SECONDS: Final = 0.025
-_LONGEST_BURST: Final = 1.0
+__all__ = ["Supervisor"]
 
 # Behind the grace of a process, until it is ended by force.
 _KILL_SECONDS: Final = 2.0
@@ -40,42 +34,14 @@ _KILL_SECONDS: Final = 2.0
 # The next process is made ready while nobody waits, not while the first page is made.
 _STANDBY_SECONDS: Final = 0.1
 
+# How long a person looks at nothing before a page says that the app is being loaded.
+_SLOW_SECONDS: Final = 2.0
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What to supervise.
+# Between the deaths of one of several processes and its successor: doubled each time.
+_BACK_OFF_SECONDS: Final = 0.5
+_LONGEST_BACK_OFF: Final = 30.0
 
-    Args:
-        sockets: Listening sockets; they stay the caller's.
-        job: What a child needs to know: "app", "directory", "config", "adhoc_pem".
-        variables: Returns what a child is to add to its environment.
-        command: The words that start a child.
-        typed: What the person typed, for the error page.
-        interest: Which files matter beside the loaded ones.
-        grace: Seconds that running requests may take.
-        on_ready: Called when a generation serves, with what it says of its app.
-        on_failed: Called when one cannot be loaded, with its report; True ends the supervisor.
-        tell: Prints a line.
-        polling: Seconds between two looks at the files; None for events of the system.
-        portable: Have watchfiles watch, on Linux, too.
-        context: For the error page.
-        first: A process that was started ahead, for the first generation.
-    """
-
-    sockets: Sequence[socket.socket]
-    job: Message
-    variables: Callable[[], dict[str, str]]
-    command: Sequence[str]
-    typed: str
-    interest: Interest
-    grace: float
-    on_ready: Callable[[Message], object]
-    on_failed: Callable[[Message], bool]
-    tell: Callable[[str], object]
-    polling: float | None = None
-    portable: bool = False
-    context: ssl.SSLContext | None = None
-    first: Child | None = None
+_HELP: Final = "Keys: r reload, o open the browser, c clear the screen, q quit, h this help"
 
 
 class Supervisor:
@@ -88,54 +54,69 @@ class Supervisor:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._model = Model()
-        self._children: dict[int, Child] = {}  # by generation, also those that retire
-        self._standby: Child | None = None
+        self._children: set[Child] = set()  # with a generation, also those that retire
         self._alive: set[Child] = set()
+        self._stock = Stock(launch.command, launch.variables, self._know)
         self._modules: list[str] = []
-        self._page: ErrorPage | None = None
+        self._page: Page | None = None
         self._report: Message = {}
         self._changes: dict[str, Change] = {}
-        self._started = 0.0
-        self._burst_began = 0.0
-        self._burst: asyncio.TimerHandle | None = None
+        self._burst = Burst(self._load_now)
         self._has_served = False
-        # Connections between two processes, and the process that takes them.
+        # Connections between two processes, and the processes that take them in turn.
         self._waiting: list[tuple[Message, int]] = []
-        self._receiver: Child | None = None
+        self._receivers: list[Child] = []
         self._finished = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._watcher: Watcher | None = None
+        self._keys = Keys(
+            {
+                "r": self.reload,
+                "q": self.stop,
+                "o": launch.on_open,
+                "c": _clear_screen,
+                "h": self._help,
+                "?": self._help,
+            }
+        )
 
     async def run(self) -> None:
         """Until the end. Once, in the main thread."""
         self._loop = asyncio.get_running_loop()
-        watcher = Watcher(
-            self._launch.interest,
-            lambda changes: self._loop.call_soon_threadsafe(self._on_changes, changes),
-            polling=self._launch.polling,
-            portable=self._launch.portable,
-        )
-        self._watcher = watcher
+        if self._launch.interest is not None:
+            self._watcher = Watcher(
+                self._launch.interest,
+                lambda changes: self._loop.call_soon_threadsafe(self._on_changes, changes),
+                polling=self._launch.polling,
+                portable=self._launch.portable,
+            )
         for ending in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(ending, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, self.reload)
         if self._launch.first is not None:
-            self._standby = self._know(self._launch.first)
+            self._stock.put(self._launch.first)
         try:
-            self._apply(*begin())
-            watcher.start()
+            self._apply(*begin(self._launch.processes))
+            if self._watcher is not None:
+                self._watcher.start()
             while not self._finished.is_set():
                 event = await self._events.get()
                 self._apply(*step(self._model, event))
         finally:
-            await asyncio.to_thread(watcher.close)
-            for task in self._tasks:
-                task.cancel()
-            for child in self._alive:
-                self._loop.remove_reader(child.channel.fileno())
-                child.end()
-            for _, number in self._waiting:
-                os.close(number)
+            await self._close()
+
+    async def _close(self) -> None:
+        self._keys.close()
+        if self._watcher is not None:
+            await asyncio.to_thread(self._watcher.close)
+        for task in self._tasks:
+            task.cancel()
+        for child in self._alive:
+            self._loop.remove_reader(child.channel.fileno())
+            child.end()
+        for _, number in self._waiting:
+            os.close(number)
 
     def stop(self) -> None:
         """End; the second time at once."""
@@ -148,30 +129,23 @@ class Supervisor:
 
     def reload(self) -> None:
         """Load everything anew, whether or not a file has changed."""
-        self._drop_standby()
-        self._events.put_nowait(Event(What.CHANGED))
+        self._stock.drop()
+        self._burst.loaded_at = perf_counter()
+        self._events.put_nowait(Event(What.FORCED))
+
+    def _help(self) -> None:
+        self._launch.tell(_HELP)
 
     # -- changes -------------------------------------------------------------------------
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
             self._changes[change.path] = change
-        now = perf_counter()
-        if now - self._started > _BURST_SECONDS and self._burst is None:
-            self._load_now()
-            return
-        if self._burst is None:
-            self._burst_began = now
-        else:
-            self._burst.cancel()
-        delay = min(_QUIET_SECONDS, max(0.0, self._burst_began + _LONGEST_BURST - now))
-        self._burst = self._loop.call_later(delay, self._load_now)
+        self._burst.change()
 
     def _load_now(self) -> None:
-        self._burst = None
-        self._started = perf_counter()
         if any(change.path.endswith((".env", ".flaskenv")) for change in self._changes.values()):
-            self._drop_standby()
+            self._stock.drop()
         self._events.put_nowait(Event(What.CHANGED))
 
     # -- actions -------------------------------------------------------------------------
@@ -179,86 +153,137 @@ class Supervisor:
     def _apply(self, model: Model, actions: list[Action]) -> None:
         self._model = model
         for act, generation in actions:
-            child = self._children.get(generation)
             if act is Act.START:
-                self._start(generation)
-            elif act is Act.ADMIT and child is not None:
-                child.channel.send({"type": "serve"})
-            elif act is Act.RETIRE and child is not None:
-                self._retire(child)
-            elif act is Act.KILL and child is not None:
-                child.kill()
+                for _ in range(self._launch.processes):
+                    self._start(generation)
+                self._loop.call_later(_SLOW_SECONDS, self._is_slow, generation)
+            elif act is Act.REPLACE:
+                self._replace(generation)
             elif act is Act.SHOW_ERROR:
                 self._show_error()
-            elif act is Act.HIDE_ERROR and self._page is not None:
-                page, self._page = self._page, None
-                for number, data in page.close():
-                    message = {"type": "connection", "data": data.decode("latin-1")}
-                    self._waiting.append((message, number))
+            elif act is Act.SHOW_LOADING:
+                self._show_loading()
+            elif act is Act.HIDE_PAGE:
+                self._hide_page()
+            elif act is Act.TELL_HELD:
+                held = _describe(self._changes.values()).partition(", ")[0]
+                self._launch.tell(f"{held}: it is loaded when the debugger's prompt is left")
             elif act is Act.KILL_ALL:
-                for child in self._children.values():
+                for child in self._children:
                     child.kill()
             elif act is Act.FINISH:
                 self._finished.set()
+            else:
+                for child in self._of(generation):
+                    self._command(child, act)
         if model.state is State.STOPPING:
-            self._drop_standby()
+            self._stock.drop()
             self._see_whether_empty()
 
-    def _keep(self, work: Any) -> None:
+    def _command(self, child: Child, act: Act) -> None:
+        if act is Act.ADMIT:
+            child.channel.send({"type": "serve"})
+        elif act is Act.RETIRE:
+            self._retire(child)
+        elif act is Act.KILL:
+            child.kill()
+
+    def _of(self, generation: int) -> list[Child]:
+        return [child for child in self._children if child.generation == generation]
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _start(self, generation: int) -> None:
-        self._started = self._started or perf_counter()
-        child, self._standby = self._standby, None
-        if child is None:
-            child = self._spawn()
+        self._burst.loaded_at = self._burst.loaded_at or perf_counter()
+        child = self._stock.take()
         child.generation = generation
-        self._children[generation] = child
+        self._children.add(child)
         numbers = [sock.fileno() for sock in self._launch.sockets]
         variables = self._launch.variables()
         child.channel.send({"type": "go", "job": self._launch.job, "variables": variables}, numbers)
 
-    def _spawn(self) -> Child:
-        return self._know(spawn(self._launch.command))
+    def _replace(self, generation: int) -> None:
+        before = self._model.retries - 1
+        delay = min(_LONGEST_BACK_OFF, _BACK_OFF_SECONDS * 2**before) if before else 0.0
+        when = f"in {delay:g} s" if delay else "now"
+        self._launch.tell(f"{self._report['summary']}; another one is started {when}")
 
-    def _know(self, child: Child) -> Child:
+        def start() -> None:
+            if self._model.state is State.SERVING and self._model.generation == generation:
+                self._start(generation)
+
+        self._loop.call_later(delay, start)
+
+    def _know(self, child: Child) -> None:
         self._alive.add(child)
         self._loop.add_reader(child.channel.fileno(), self._read, child)
         self._keep(self._wait(child))
-        return child
 
     def _retire(self, child: Child) -> None:
-        if self._receiver is child:
-            self._receiver = None
-        child.channel.send({"type": "quit", "grace": self._launch.grace})
-        delay = self._launch.grace + _KILL_SECONDS
-        child.timer = self._loop.call_later(delay, child.kill)
+        if child in self._receivers:
+            self._receivers.remove(child)
+        is_stop = self._model.state is State.STOPPING
+        grace = self._launch.grace if is_stop else self._launch.reload_grace
+        reason = "stop" if is_stop else "reload"
+        child.channel.send({"type": "quit", "grace": grace, "reason": reason})
+        self._kill_later(child, grace)
 
-    def _drop_standby(self) -> None:
-        child, self._standby = self._standby, None
-        if child is not None:
-            child.kill()
+    def _kill_later(self, child: Child, seconds: float) -> None:
+        if child.timer is not None:
+            child.timer.cancel()
+        child.timer = self._loop.call_later(seconds + _KILL_SECONDS, child.kill)
 
-    async def _make_standby(self, generation: int) -> None:
+    async def _restock(self, generation: int) -> None:
         """For the next generation: everything imported that does not belong to the user."""
         await asyncio.sleep(_STANDBY_SECONDS)
-        if self._standby is None and self._model.generation == generation:
-            self._standby = child = self._spawn()
-            variables = self._launch.variables()
-            child.channel.send(
-                {"type": "preload", "modules": self._modules, "variables": variables}
-            )
+        if self._model.generation == generation and self._model.state is not State.STOPPING:
+            self._stock.refill(self._launch.processes, self._modules)
+
+    # -- pages ---------------------------------------------------------------------------
+
+    def _is_slow(self, generation: int) -> None:
+        # Over TLS nobody could be handed on to the app.
+        if self._launch.context is None:
+            self._events.put_nowait(Event(What.SLOW, generation))
 
     def _show_error(self) -> None:
-        report = self._report
-        if self._launch.on_failed(report):
+        if self._launch.on_failed(self._report):
             self.stop()
             return
-        self._page = ErrorPage(report, self._launch.typed, self._launch.context)
+        self._show(ErrorContent(self._report, self._launch.typed))
+
+    def _show_loading(self) -> None:
+        self._launch.tell("The app is still being loaded; a page says so meanwhile")
+        self._show(LoadingContent(self._launch.typed))
+
+    def _show(self, content: Content) -> None:
+        self._page = Page(content, self._launch.context)
         self._page.open(self._launch.sockets)
         self._pass_on()
+
+    def _hide_page(self) -> None:
+        page, self._page = self._page, None
+        if page is not None:
+            for number, data in page.close():
+                message = {"type": "connection", "data": data.decode("latin-1")}
+                self._waiting.append((message, number))
+
+    def _pass_on(self) -> None:
+        """Connections at rest that an old process has left, to whoever serves now."""
+        while self._waiting and (self._receivers or self._page is not None):
+            message, number = self._waiting.pop(0)
+            if self._page is not None:
+                self._page.adopt(number, message["data"].encode("latin-1"))
+                continue
+            receiver = self._receivers.pop(0)
+            if receiver.channel.send(message, [number]):
+                os.close(number)
+                self._receivers.append(receiver)  # in turn
+            else:
+                self._waiting.insert(0, (message, number))
 
     # -- children ------------------------------------------------------------------------
 
@@ -270,7 +295,7 @@ class Supervisor:
             if message["type"] == "connection":
                 self._waiting.append((message, descriptors[0]))
                 self._pass_on()
-            else:
+            elif not self._stock.hear(child, message):
                 self._hear(child, message)
         if not goes_on:
             self._loop.remove_reader(child.channel.fileno())
@@ -282,27 +307,35 @@ class Supervisor:
             self._modules = message["modules"]
         elif kind in ("loaded", "failed", "files"):
             self._keep(self._adopt(child, message))
+        elif kind == "prompt":
+            self._on_prompt(child, is_open=message["open"])
+        elif kind == "ending" and child.timer is not None:
+            self._kill_later(child, message["seconds"])  # what the app wants done at the end
         elif kind == "stopped" and child.generation == self._model.generation:
             self.stop_softly()
         elif kind == "ready":
+            child.is_ready = True
+            self._on_ready(child)
+
+    def _on_prompt(self, child: Child, *, is_open: bool) -> None:
+        child.prompts += 1 if is_open else -1
+        self._events.put_nowait(Event(What.ASKING if is_open else What.ASKED, child.generation))
+        if is_open:
+            self._keys.pause()
+            child.channel.send({"type": "prompt"})
+        else:
+            self._keys.resume()
+
+    def _on_ready(self, child: Child) -> None:
+        if child.generation != self._model.generation:
+            return
+        self._receivers.append(child)
+        self._pass_on()
+        mine = self._of(child.generation)
+        if self._model.state is State.LOADING and all(one.is_ready for one in mine):
             self._tell_ready(child)
             self._events.put_nowait(Event(What.READY, child.generation))
-            if child.generation == self._model.generation:
-                self._receiver = child
-                self._pass_on()
-            self._keep(self._make_standby(child.generation))
-
-    def _pass_on(self) -> None:
-        """Connections at rest that an old process has left, to whoever serves now."""
-        while self._waiting and (self._receiver is not None or self._page is not None):
-            message, number = self._waiting.pop(0)
-            if self._receiver is not None and self._receiver.channel.send(message, [number]):
-                os.close(number)
-            elif self._page is not None:
-                self._page.adopt(number, message["data"].encode("latin-1"))
-            else:
-                self._receiver = None
-                self._waiting.insert(0, (message, number))
+        self._keep(self._restock(child.generation))
 
     async def _adopt(self, child: Child, message: Message) -> None:
         """What was loaded must be what is on the disk; then it may serve, or is to blame."""
@@ -311,45 +344,63 @@ class Supervisor:
         if message["type"] == "failed":
             child.failed = True
             self._report = message
-        files, roots = message["files"], tuple(message["roots"])
-        changes = await asyncio.to_thread(self._watcher.adopt, files, roots)
-        if changes:
-            self._on_changes(changes)
-        elif message["type"] == "loaded":
+        if self._watcher is not None:
+            files, roots = message["files"], tuple(message["roots"])
+            changes = await asyncio.to_thread(self._watcher.adopt, files, roots)
+            if changes:
+                self._on_changes(changes)
+                return
+        if message["type"] == "loaded":
             child.about = message
-            self._events.put_nowait(Event(What.LOADED, child.generation))
+            child.is_loaded = True
+            self._on_loaded(child)
         elif message["type"] == "failed":
             self._events.put_nowait(Event(What.FAILED, child.generation))
 
+    def _on_loaded(self, child: Child) -> None:
+        if self._model.state is State.SERVING:
+            child.channel.send({"type": "serve"})  # in the place of one that has died
+        elif all(one.is_loaded for one in self._of(child.generation)):
+            self._events.put_nowait(Event(What.LOADED, child.generation))
+
     def _tell_ready(self, child: Child) -> None:
-        elapsed = (perf_counter() - self._started) * 1000
+        elapsed = (perf_counter() - self._burst.loaded_at) * 1000
         if not self._has_served:
             self._has_served = True
             self._launch.on_ready(child.about)
+            self._keys.start()
         else:
-            self._launch.tell(f"{_describe(self._changes)} took {elapsed:.0f} ms")
+            self._launch.tell(f"{_describe(self._changes.values())} took {elapsed:.0f} ms")
         self._changes.clear()
 
     async def _wait(self, child: Child) -> None:
         status = await child.wait()
         self._alive.discard(child)
         self._read(child)  # what it has said last
+        self._stock.forget(child)
         if child.timer is not None:
             child.timer.cancel()
-        if child is self._standby:
-            self._standby = None
-        if child is self._receiver:
-            self._receiver = None
-        if self._children.get(child.generation) is child:
-            del self._children[child.generation]
-        if not child.failed and child.generation == self._model.generation:
-            self._report = {"summary": f"The app's process {_fate(status)}", "advice": ""}
-            self._events.put_nowait(Event(What.ENDED, child.generation))
+        for _ in range(child.prompts):
+            self._keys.resume()
+        if child in self._receivers:
+            self._receivers.remove(child)
+        if child in self._children:
+            self._children.remove(child)
+            if not child.failed and child.generation == self._model.generation:
+                self._report = {"summary": f"The app's process {_fate(status)}", "advice": ""}
+                self._events.put_nowait(Event(What.ENDED, child.generation))
         self._see_whether_empty()
 
     def _see_whether_empty(self) -> None:
         if not self._children:
             self._events.put_nowait(Event(What.EMPTY))
+
+
+def _clear_screen() -> None:
+    import sys
+
+    sys.stderr.write("\x1b[2J\x1b[3J\x1b[H")
+    sys.stderr.flush()
 
 
 def _fate(status: int) -> str:
@@ -362,10 +413,10 @@ def _fate(status: int) -> str:
     return f"was ended by {name}"
 
 
-def _describe(changes: dict[str, Change]) -> str:
+def _describe(changes: Iterable[Change]) -> str:
     """Tools wait for this text, which is Werkzeug's (B99)."""
-    if not changes:
-        return "Asked to reload: reloading"
-    first, *rest = changes.values()
+    first, *rest = changes or (None,)
+    if first is None:
+        return "Asked to reload, reloading"
     more = f" and {len(rest)} more" if rest else ""
     return f"Detected change in {first.path!r}, reloading ({first.kind}{more})"

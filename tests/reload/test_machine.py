@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +13,14 @@ from aserve.reload.machine import Act, Action, Event, Model, State, What, begin,
 LOADING = Model(State.LOADING, 5)
 ADMITTED = Model(State.LOADING, 5, admitted=True)
 SERVING = Model(State.SERVING, 5, admitted=True)
-BROKEN = Model(State.BROKEN, 5)
+BROKEN = Model(State.BROKEN, 5, has_page=True)
 STOPPING = Model(State.STOPPING, 5)
 STOPPED = Model(State.STOPPED, 5)
+SLOW = Model(State.LOADING, 5, has_page=True)
+ASKING = Model(State.SERVING, 5, admitted=True, prompts=1)
+HELD = Model(State.SERVING, 5, admitted=True, prompts=1, is_held=True)
+THREE = Model(State.SERVING, 5, processes=3, admitted=True)
+THREE_LOADING = Model(State.LOADING, 5, processes=3)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +42,48 @@ STOPPED = Model(State.STOPPED, 5)
         ),
         (
             BROKEN, Event(What.CHANGED), State.LOADING,
-            [Action(Act.HIDE_ERROR), Action(Act.START, 6)],
+            [Action(Act.HIDE_PAGE), Action(Act.START, 6)],
         ),
         # One retry for a process that dies while it serves.
         (SERVING, Event(What.ENDED, 5), State.LOADING, [Action(Act.START, 6)]),
         (
             Model(State.SERVING, 5, admitted=True, retries=1), Event(What.ENDED, 5), State.BROKEN,
             [Action(Act.SHOW_ERROR, 5)],
+        ),
+        # A page is shown while a load takes long, and taken away before anybody else accepts.
+        (LOADING, Event(What.SLOW, 5), State.LOADING, [Action(Act.SHOW_LOADING, 5)]),
+        (SLOW, Event(What.SLOW, 5), State.LOADING, []),
+        (LOADING, Event(What.SLOW, 4), State.LOADING, []),
+        (ADMITTED, Event(What.SLOW, 5), State.LOADING, []),
+        (SLOW, Event(What.LOADED, 5), State.LOADING, [Action(Act.HIDE_PAGE), Action(Act.ADMIT, 5)]),
+        (
+            SLOW, Event(What.FAILED, 5), State.BROKEN,
+            [Action(Act.HIDE_PAGE), Action(Act.SHOW_ERROR, 5)],
+        ),
+        (
+            SLOW, Event(What.CHANGED), State.LOADING,
+            [Action(Act.HIDE_PAGE), Action(Act.KILL, 5), Action(Act.START, 6)],
+        ),
+        (SLOW, Event(What.STOP), State.STOPPING, [Action(Act.HIDE_PAGE), Action(Act.KILL, 5)]),
+        # A change waits for the end of the last prompt; a person who forces it does not.
+        (ASKING, Event(What.CHANGED), State.SERVING, [Action(Act.TELL_HELD)]),
+        (HELD, Event(What.CHANGED), State.SERVING, []),
+        (ASKING, Event(What.ASKED, 5), State.SERVING, []),
+        (HELD, Event(What.ASKED, 5), State.LOADING, [Action(Act.RETIRE, 5), Action(Act.START, 6)]),
+        (HELD, Event(What.ASKED, 4), State.SERVING, []),
+        (
+            replace(HELD, prompts=2), Event(What.ASKED, 5), State.SERVING, [],
+        ),
+        (
+            ASKING, Event(What.FORCED), State.LOADING,
+            [Action(Act.RETIRE, 5), Action(Act.START, 6)],
+        ),
+        # One of several is replaced, and the others serve on.
+        (THREE, Event(What.ENDED, 5), State.SERVING, [Action(Act.REPLACE, 5)]),
+        (THREE, Event(What.FAILED, 5), State.SERVING, [Action(Act.REPLACE, 5)]),
+        (
+            THREE_LOADING, Event(What.FAILED, 5), State.BROKEN,
+            [Action(Act.KILL, 5), Action(Act.SHOW_ERROR, 5)],
         ),
         # What comes from another generation is history.
         (LOADING, Event(What.LOADED, 4), State.LOADING, []),
@@ -50,7 +92,7 @@ STOPPED = Model(State.STOPPED, 5)
         (SERVING, Event(What.EMPTY), State.SERVING, []),
         (LOADING, Event(What.STOP), State.STOPPING, [Action(Act.KILL, 5)]),
         (SERVING, Event(What.STOP), State.STOPPING, [Action(Act.RETIRE, 5)]),
-        (BROKEN, Event(What.STOP), State.STOPPING, [Action(Act.HIDE_ERROR)]),
+        (BROKEN, Event(What.STOP), State.STOPPING, [Action(Act.HIDE_PAGE)]),
         (STOPPING, Event(What.STOP), State.STOPPING, [Action(Act.KILL_ALL)]),
         (STOPPING, Event(What.CHANGED), State.STOPPING, []),
         (STOPPING, Event(What.READY, 5), State.STOPPING, []),
@@ -93,7 +135,7 @@ def test_at_most_one_generation_accepts(events: list[tuple[What, int]]) -> None:
             elif act is Act.SHOW_ERROR:
                 accepting.discard(generation)  # it has ended
                 shown = True
-            elif act is Act.HIDE_ERROR:
+            elif act is Act.HIDE_PAGE:
                 shown = False
         assert len(accepting) <= 1
         before = model

@@ -1,0 +1,60 @@
+"""What a supervisor is told."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .channel import Message
+from .child import Child
+from .snapshot import Interest
+
+if TYPE_CHECKING:
+    import ssl  # a Python may have been built without it
+
+__all__ = ["Launch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to supervise.
+
+    Args:
+        sockets: Listening sockets; they stay the caller's.
+        job: What a child needs to know; see `aserve.worker`.
+        variables: Returns what a child is to add to its environment.
+        command: The words that start a child.
+        typed: What the person typed, for the pages.
+        interest: Which files matter beside the loaded ones; None to watch nothing.
+        processes: How many serve at the same time.
+        grace: Seconds that running requests may take at the end.
+        reload_grace: The same at a reload.
+        on_ready: Called when a generation serves, with what it says of its app.
+        on_failed: Called when one cannot be loaded, with its report; True ends the supervisor.
+        on_open: Called for the key that opens a browser.
+        tell: Prints a line.
+        polling: Seconds between two looks at the files; None for events of the system.
+        portable: Have watchfiles watch, on Linux, too.
+        context: For the pages.
+        first: A process that was started ahead, for the first generation.
+    """
+
+    sockets: Sequence[socket.socket]
+    job: Message
+    variables: Callable[[], dict[str, str]]
+    command: Sequence[str]
+    typed: str
+    interest: Interest | None
+    grace: float
+    reload_grace: float
+    on_ready: Callable[[Message], object]
+    on_failed: Callable[[Message], bool]
+    on_open: Callable[[], object]
+    tell: Callable[[str], object]
+    processes: int = 1
+    polling: float | None = None
+    portable: bool = False
+    context: ssl.SSLContext | None = None
+    first: Child | None = None

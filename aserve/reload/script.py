@@ -1,0 +1,101 @@
+"""Run the program of the supervisor once more, in another process: a script that calls `run`."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from .channel import Message
+from .child import program_index
+from .source import Sources
+
+__all__ = ["describe", "rerun"]
+
+
+def describe() -> Message | None:
+    """What this process runs; None when it cannot be run again, as in an interactive shell.
+
+    Returns:
+        "kind" ("module", "file", "place" for a directory or a zip, "command"), "name", the
+        "arguments", and "path", which goes first on `sys.path`; None for nothing.
+    """
+    main = sys.modules.get("__main__")
+    words = sys.orig_argv[program_index(sys.orig_argv) :]
+    if main is None or not words:
+        return None
+    first = sys.path[0] if sys.path and not sys.flags.safe_path else None
+    spec = getattr(main, "__spec__", None)
+    if words[0].startswith("-c"):
+        glued = words[0] != "-c"
+        code = words[0][2:] if glued else words[1]
+        return _message("command", code, words[1 if glued else 2 :], first)
+    if words[0].startswith("-m") and spec is not None:
+        name = spec.name.removesuffix(".__main__")
+        return _message("module", name, words[2 if words[0] == "-m" else 1 :], first)
+    file = getattr(main, "__file__", None)
+    if file is None or not os.path.exists(words[0]):
+        return None
+    kind = "place" if spec is not None else "file"
+    return _message(kind, os.path.abspath(words[0]), words[1:], first)
+
+
+def _message(kind: str, name: str, arguments: list[str], path: str | None) -> Message:
+    return {"kind": kind, "name": name, "arguments": arguments, "path": path}
+
+
+def rerun(script: Message, sources: Sources) -> None:
+    """Run it as `__main__`, with its arguments. Main thread.
+
+    Args:
+        script: What `describe` has returned in the supervisor.
+        sources: Gets to know the file.
+    """
+    kind, name = script["kind"], script["name"]
+    if script["path"] is not None and sys.path[:1] != [script["path"]]:
+        sys.path.insert(0, script["path"])
+    main = ModuleType("__main__")
+    vars(main)["__builtins__"] = builtins
+    if kind == "command":
+        sys.argv = ["-c", *script["arguments"]]
+        code: CodeType = compile(name, "<string>", "exec")
+    elif kind == "file":
+        sys.argv = [name, *script["arguments"]]
+        main.__file__ = name
+        code = sources.compile(name)
+    else:
+        spec = _find(kind, name)
+        main.__spec__ = spec
+        main.__loader__ = spec.loader
+        main.__file__ = spec.origin
+        main.__package__ = spec.parent
+        sys.argv = [spec.origin or name, *script["arguments"]]
+        loader: Any = spec.loader
+        code = loader.get_code(spec.name)
+    sys.modules["__main__"] = main
+    exec(code, vars(main))
+
+
+def _find(kind: str, name: str) -> ModuleSpec:
+    if kind == "place":
+        sys.path.insert(0, name)
+        spec = PathFinder.find_spec("__main__", [name])
+    else:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return spec
+
+
+def shown_name(script: Message) -> str:
+    """How to name it to a person."""
+    if script["kind"] == "command":
+        return "-c"
+    return f"-m {script['name']}" if script["kind"] == "module" else Path(script["name"]).name

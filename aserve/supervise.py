@@ -1,0 +1,195 @@
+"""Serving by processes that can be replaced: what a supervisor is told, and what it has to say.
+
+For the command line and for `run`. The app itself is imported by `aserve.worker` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .config import ServerConfig
+from .errors import ConfigError, sentence
+from .net.address import urls_of
+
+if TYPE_CHECKING:
+    from .console import About
+    from .console.banner import ReadyServer
+    from .net.credentials import Credentials  # a Python may have been built without ssl
+    from .reload.child import Child
+
+__all__ = ["Plan", "check_is_possible", "open_browser", "supervise"]
+
+# Sockets are handed to other processes.
+AVAILABLE: Final = hasattr(socket, "send_fds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to serve by processes of its own.
+
+    Args:
+        config: The options.
+        sockets: The listening sockets; they stay the caller's.
+        tls: For HTTPS.
+        source: Where a process gets the app from: "app" and "directory", or "script".
+        directory: Where the watching starts; absolute.
+        is_watching: Whether to reload when a file changes.
+        typed: What the person typed, for the pages.
+        about: What the banner tells beside the app.
+        variables: Returns what a process is to add to its environment.
+        on_ready: Called when the first generation serves.
+        child: A process that was started ahead.
+    """
+
+    config: ServerConfig
+    sockets: Sequence[socket.socket]
+    tls: Credentials | None
+    source: dict[str, Any]
+    directory: str
+    is_watching: bool
+    typed: str
+    about: About
+    variables: Callable[[], dict[str, str]] = dict
+    on_ready: Callable[[ReadyServer], object] | None = None
+    child: Child | None = None
+
+
+def check_is_possible(option: str, value: object) -> None:
+    """Raises:
+    ConfigError: Not on this system, or not in this thread.
+    """
+    if not AVAILABLE:  # pragma: no cover - Windows
+        raise ConfigError(option, value, "does not work on this system yet")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError(option, value, "works in the main thread only")
+
+
+def supervise(plan: Plan) -> int:
+    """Serve until the end; returns the exit status. Main thread, no loop running.
+
+    Args:
+        plan: What to serve.
+    """
+    from .console import configure_logging
+    from .reload.child import command
+    from .reload.launch import Launch
+    from .reload.snapshot import Interest, absolute
+    from .reload.supervisor import Supervisor
+
+    config = plan.config
+    configure_logging(config.log_level)
+    printer = _Printer(plan)
+    interest = Interest(
+        roots=(plan.directory, *absolute(config.watch, plan.directory)),
+        extra=absolute(config.extra_files, plan.directory),
+        excluded=config.exclude_patterns,
+        settings_directory=plan.directory,
+    )
+    launch = Launch(
+        sockets=plan.sockets,
+        job={
+            **plan.source,
+            "config": dataclasses.asdict(config),
+            "adhoc_pem": plan.tls.adhoc_pem.decode() if plan.tls is not None else "",
+        },
+        variables=plan.variables,
+        command=command(),
+        first=plan.child,
+        typed=plan.typed,
+        interest=interest if plan.is_watching else None,
+        processes=config.processes,
+        grace=config.grace,
+        reload_grace=config.reload_grace,
+        on_ready=printer.on_ready,
+        on_failed=printer.on_failed,
+        on_open=lambda: open_browser(printer, printer.tell),
+        tell=printer.tell,
+        polling=config.reloader_interval if config.reloader == "stat" else None,
+        portable=config.reloader == "watchfiles",
+        context=plan.tls.context if plan.tls is not None else None,
+    )
+    asyncio.run(Supervisor(launch).run())
+    return printer.status
+
+
+class _Printer:
+    """What the supervisor has to say."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.sockets = plan.sockets
+        self.urls = urls_of(plan.sockets, "http" if plan.tls is None else "https")
+        self.status = 0
+        self._has_served = False
+
+    def on_ready(self, app: dict[str, Any]) -> None:
+        """The first generation serves."""
+        from .console import Console
+
+        self._has_served = True
+        about = self._plan.about._replace(
+            app_name=app["name"], app_location=app["location"], app_kind=app["kind"]
+        )
+        Console(self._plan.config, about).on_ready(self)
+        if self._plan.on_ready is not None:
+            self._plan.on_ready(self)
+
+    def on_failed(self, report: dict[str, Any]) -> bool:
+        """A generation cannot be loaded; ends when there never was an app to speak of."""
+        trace, summary, advice = (report.get(key) for key in ("traceback", "summary", "advice"))
+        if trace:
+            self._write(f"{trace}\n")
+        self.tell(" ".join(str(part) for part in (sentence(str(summary)), advice) if part))
+        if not self._plan.is_watching:
+            self.status = 3
+            return True
+        if not self._has_served and not trace:
+            self.status = 2
+            return True
+        self.tell(f"Waiting for a change. Until then {self.urls[0]} shows this.")
+        return False
+
+    def tell(self, line: str) -> None:
+        """A line of the log."""
+        self._write(f"aserve: {line}")
+
+    def _write(self, text: str) -> None:
+        # The terminal may be closed, and there may never have been one.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+
+def open_browser(server: ReadyServer, tell: Callable[[str], object]) -> None:
+    """Open the page; in a thread, because browsers may take seconds to answer.
+
+    Args:
+        server: What serves it.
+        tell: Called with a line when there is no browser.
+    """
+    from .console.banner import Places
+
+    url = Places.of(server).local[0]
+    if not url.startswith("http"):
+        return
+
+    def work() -> None:
+        import webbrowser
+
+        try:
+            is_open = webbrowser.open(url)
+        except Exception:
+            # Whatever a browser's launcher raises, the server runs on.
+            is_open = False
+        if not is_open:
+            tell(f"no browser could be opened; the page is {url}")
+
+    threading.Thread(target=work, name="aserve-open-browser", daemon=True).start()
