@@ -88,7 +88,7 @@ class Stock:
             while len(self._ready) < count:
                 child = self._spawn()
                 self._ready.append(child)
-                self._send_modules(child)
+                self._send_modules(child, modules)
             return
         if self._zygote is None or not self._zygote.modules.issuperset(modules):
             self._breed()
@@ -96,8 +96,9 @@ class Stock:
             while len(self._ready) < count:
                 child = self._fork(self._zygote)
                 self._ready.append(child)
-                # What its parent does not have yet.
-                self._send_modules(child)
+                # What its parent does not have yet; what it could not import is not tried again.
+                known = self._zygote.modules
+                self._send_modules(child, [name for name in modules if name not in known])
 
     def drop(self) -> None:
         """What waits is not wanted any more: something has changed that it cannot follow."""
@@ -182,9 +183,9 @@ class Stock:
         self._know(fork)
         return fork
 
-    def _send_modules(self, child: Child) -> None:
-        message = {"type": "preload", "modules": self._modules, "variables": self._variables()}
-        child.channel.send(message)
+    def _send_modules(self, child: Child, modules: Sequence[str]) -> None:
+        variables = self._variables()
+        child.channel.send({"type": "preload", "modules": modules, "variables": variables})
 
 
 class _Zygote:

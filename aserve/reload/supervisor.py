@@ -60,7 +60,8 @@ class Supervisor:
         self._modules: list[str] = []
         self._page: Page | None = None
         self._report: Message = {}
-        self._changes: dict[str, Change] = {}
+        self._changes: dict[str, Change] = {}  # for the line that says why
+        self._unloaded: set[str] = set()  # changed since the last load began
         self._burst = Burst(self._load_now)
         self._has_served = False
         # Connections between two processes, and the processes that take them in turn.
@@ -141,11 +142,13 @@ class Supervisor:
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
             self._changes[change.path] = change
+            self._unloaded.add(change.path)
         self._burst.change()
 
     def _load_now(self) -> None:
         if any(change.path.endswith((".env", ".flaskenv")) for change in self._changes.values()):
             self._stock.drop()
+        self._unloaded.clear()
         self._events.put_nowait(Event(What.CHANGED))
 
     # -- actions -------------------------------------------------------------------------
@@ -350,6 +353,10 @@ class Supervisor:
             if changes:
                 self._on_changes(changes)
                 return
+            # A save in two steps: the second one was seen before it was known to be loaded.
+            self._unloaded.difference_update(files)
+            if not self._unloaded:
+                self._burst.cancel()
         if message["type"] == "loaded":
             child.about = message
             child.is_loaded = True
