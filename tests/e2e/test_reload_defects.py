@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,8 +196,6 @@ def test_it_is_said_that_there_are_no_more_watches(tmp_path: Path, start: Start)
     path.write_text(word("one") + ANSWER)
     script = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"'
     command = [*_in_a_namespace(), "sh", "-c", script, "sh"]
-    import sys
-
     words = [sys.executable, "-m", "aserve", "app.py", "--port", "0", "--reload"]
     child = start(*command, *words, raw=True)
     assert get(child)[1] == "one"
