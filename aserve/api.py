@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
+from .forks import forget_signals
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
 from .portal import in_background_loop, is_trio
@@ -380,6 +381,7 @@ def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
         signal.signal(number, stop)
+    forget_signals(_SIGNALS)
     try:
         yield
     finally:

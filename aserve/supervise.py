@@ -128,13 +128,13 @@ class _Printer:
         self.sockets = plan.sockets
         self.urls = urls_of(plan.sockets, "http" if plan.tls is None else "https")
         self.status = 0
-        self._has_served = False
+        self._has_begun = False
 
     def on_ready(self, app: dict[str, Any]) -> None:
         """The first generation serves."""
         from .console import Console
 
-        self._has_served = True
+        self._has_begun = True
         about = self._plan.about._replace(
             app_name=app["name"], app_location=app["location"], app_kind=app["kind"]
         )
@@ -151,9 +151,10 @@ class _Printer:
         if not self._plan.is_watching:
             self.status = 3
             return True
-        if not self._has_served and not trace:
+        if not self._has_begun and report.get("is_usage"):
             self.status = 2
             return True
+        self._has_begun = True
         self.tell(f"Waiting for a change. Until then {self.urls[0]} shows this.")
         return False
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import lifecycle
+from . import forks, lifecycle
 from .config import ServerConfig
 from .errors import AppLoadError
 from .reload import role
@@ -71,13 +71,24 @@ def _leave(status: int) -> None:
     """End, whatever threads of the app still do; its exit functions have a moment."""
     import atexit
 
-    exits = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
-    exits.start()
-    exits.join(_EXIT_SECONDS)
+    # Pools of processes end theirs before the functions of atexit.
+    _for_a_moment(lambda: [function() for function in reversed(_thread_exits())])
+    _for_a_moment(atexit._run_exitfuncs)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(status)
+
+
+def _thread_exits() -> list[Callable[[], object]]:
+    """What `concurrent.futures` wants done, before Python joins all threads."""
+    return list(getattr(threading, "_threading_atexits", ()))
+
+
+def _for_a_moment(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(_EXIT_SECONDS)
 
 
 class _Child:
@@ -227,6 +238,7 @@ class _Child:
 
         async def serve() -> None:
             loop = asyncio.get_running_loop()
+            forks.forget_signals((signal.SIGINT, signal.SIGTERM))
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(signal.SIGTERM, self._on_terminate, config.grace)
             async with open_configured(app, config, ours, tls) as server:
@@ -296,6 +308,7 @@ def _report(error: AppLoadError) -> dict[str, Any]:
         "summary": str(error),
         "advice": error.advice,
         "traceback": error.user_traceback,
+        "is_usage": not error.user_traceback,  # no code of the app is to blame
     }
 
 

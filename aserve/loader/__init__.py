@@ -66,7 +66,26 @@ def load_app(spec: str | None, *, directory: Path) -> LoadedApp:
         KeyboardInterrupt: Ctrl-C while the app was importing.
     """
     directory = directory.resolve()
-    target = parse_spec(spec, directory) if spec else discover(directory)
+    loaded = _load_target(parse_spec(spec, directory) if spec else discover(directory), directory)
+    _complete(loaded)
+    return loaded
+
+
+def _complete(loaded: LoadedApp) -> None:
+    """Import what a framework leaves to the first request: an error in it belongs here."""
+    urls = sys.modules.get("django.urls")
+    if loaded.kind != "Django" or urls is None:
+        return
+    try:
+        if getattr(sys.modules["django.conf"].settings, "ROOT_URLCONF", None):
+            _ = urls.get_resolver().url_patterns
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise explain.import_failed(loaded.name, error) from error
+
+
+def _load_target(target: Target, directory: Path) -> LoadedApp:
     root = str(target.root)
     if sys.path[:1] != [root]:
         sys.path.insert(0, root)

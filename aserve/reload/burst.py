@@ -43,12 +43,6 @@ class Burst:
         delay = min(_QUIET_SECONDS, max(0.0, self._began + _LONGEST - now))
         self._timer = asyncio.get_running_loop().call_later(delay, self._go)
 
-    def cancel(self) -> None:
-        """What has changed is loaded already."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _go(self) -> None:
         self._timer = None
         self.loaded_at = perf_counter()

@@ -65,6 +65,11 @@ class Inotify:
         wanted = set(directories)
         for path in self._numbers.keys() - wanted:
             number = self._numbers.pop(path)
+            # The same directory may be watched by another name: a link to it, or its target.
+            other = next((name for name, n in self._numbers.items() if n == number), None)
+            if other is not None:
+                self._paths[number] = other
+                continue
             self._paths.pop(number, None)
             self._libc.inotify_rm_watch(self._fd, number)
         for path in wanted - self._numbers.keys():

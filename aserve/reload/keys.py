@@ -35,6 +35,11 @@ class Keys:
         self._actions = actions
         self._saved: list[Any] | None = None
         self._pauses = 0
+        self._had_terminal = _is_terminal()
+
+    def is_terminal_gone(self) -> bool:
+        """Whether there was a terminal, and it was closed."""
+        return self._had_terminal and not _is_terminal()
 
     @staticmethod
     def are_possible() -> bool:
@@ -111,3 +116,12 @@ class Keys:
         for key in typed.decode("latin-1"):
             if (action := self._actions.get(key)) is not None:
                 action()
+
+
+def _is_terminal() -> bool:
+    """Whether this process has a controlling terminal (termios(4)); a closed one is none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,12 +1,12 @@
 """What the supervisor decides: `step(model, event) -> (model, actions)`, with no process at all.
 
 ```text
-            changed                 loaded, admitted, ready
-  SERVING ----------> LOADING ------------------------------> SERVING
-                       |  ^ ^
-       failed or ended |  | | changed: that load is superseded
-                       v  | |
-                     BROKEN-+  changed
+            changed            settled             loaded, admitted, ready
+  SERVING ----------> HOLDING ----------> LOADING -------------------------> SERVING
+                       ^   ^                |  |
+               changed |   '----------------'  | failed or ended
+                       |       changed         v
+                       '-------------------- BROKEN
   any --- stop ---> STOPPING --- last process ended ---> STOPPED
 ```
 
@@ -29,6 +29,7 @@ class State(Enum):
 
     LOADING = "loading"
     SERVING = "serving"
+    HOLDING = "holding"  # old code accepts nothing more, and more changes may come
     BROKEN = "broken"  # nothing to serve but a page that says why
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -38,6 +39,7 @@ class What(Enum):
     """Kinds of events."""
 
     CHANGED = "changed"  # a file is not what was loaded
+    SETTLED = "settled"  # and no more changes are waited for
     FORCED = "forced"  # a person wants everything loaded anew
     LOADED = "loaded"  # the app is imported; nothing is accepted yet
     READY = "ready"  # it accepts connections
@@ -134,15 +136,19 @@ def step(model: Model, event: Event) -> _Step:
     if event.what is What.CHANGED and model.prompts:
         # Who sits at a prompt would lose it, and with it what was found out.
         return replace(model, is_held=True), [] if model.is_held else [Action(Act.TELL_HELD)]
-    if event.what in (What.CHANGED, What.FORCED):
-        return _change(model)
+    if event.what is What.CHANGED:
+        return _hold(model)
+    if event.what is What.SETTLED:
+        return _load(model) if model.state is State.HOLDING else (model, [])
+    if event.what is What.FORCED:
+        return _reload(model)
     if event.generation != model.generation or event.what is What.EMPTY:
         return model, []  # of a generation that is history
     if event.what is What.ASKING:
         return replace(model, prompts=model.prompts + 1), []
     if event.what is What.ASKED:
         left = replace(model, prompts=max(0, model.prompts - 1))
-        return _change(left) if left.is_held and not left.prompts else (left, [])
+        return _reload(left) if left.is_held and not left.prompts else (left, [])
     return _progress(model, event.what)
 
 
@@ -156,15 +162,23 @@ def _hide(model: Model) -> list[Action]:
     return [Action(Act.HIDE_PAGE)] if model.has_page else []
 
 
-def _change(model: Model) -> _Step:
+def _hold(model: Model) -> _Step:
+    holding = replace(model, state=State.HOLDING, admitted=False, has_page=False)
+    if model.state is State.HOLDING:
+        return holding, []
     if model.state is State.BROKEN:
-        return _load(model, *_hide(model))
+        return holding, _hide(model)
     act = Act.RETIRE if model.admitted else Act.KILL
-    return _load(model, *_hide(model), Action(act, model.generation))
+    return holding, [*_hide(model), Action(act, model.generation)]
+
+
+def _reload(model: Model) -> _Step:
+    holding, actions = _hold(model)
+    return _load(holding, *actions)
 
 
 def _progress(model: Model, what: What) -> _Step:
-    if model.state is State.BROKEN:
+    if model.state in (State.BROKEN, State.HOLDING):
         return model, []
     if what is What.LOADED:
         loaded = replace(model, admitted=True, has_page=False)
@@ -189,7 +203,7 @@ def _stop(model: Model) -> _Step:
     if model.state is State.STOPPING:
         return model, [Action(Act.KILL_ALL)]
     stopping = replace(model, state=State.STOPPING, has_page=False)
-    if model.state is State.BROKEN:
+    if model.state in (State.BROKEN, State.HOLDING):
         return stopping, _hide(model)
     act = Act.RETIRE if model.admitted else Act.KILL
     return stopping, [*_hide(model), Action(act, model.generation)]

@@ -1,27 +1,31 @@
 """How the child loads the user's modules: as they are on the disk, and remembered with a digest.
 
 A .pyc file records the time of its source in whole seconds, and its size: two edits of the same
-size within one second leave the code of the first (cpython#75953). So a .pyc that was written less
-than two seconds behind the last change of its source is not believed, and is written anew.
+size within one second leave the code of the first (cpython#75953), and so does another file that
+is moved into its place. So only a .pyc that records a hash of its source (PEP 552) is believed;
+others are written anew as such ones, which Python itself compares with the source, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.machinery
 import importlib.util
+import marshal
 import os
 import site
 import sys
 import sysconfig
 from pathlib import Path
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["Sources", "digest_of", "is_users"]
 
-_RACY_SECONDS: Final = 2.0
+# PEP 552: the code is of the source with this hash, and Python shall look at it.
+_CHECKED_HASH: Final = (0b11).to_bytes(4, "little")
 
 _OWN_PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 
@@ -64,22 +68,23 @@ class Sources:
         self.loaded: dict[str, str] = {}
 
     def install(self) -> None:
-        """From here on modules are loaded this way."""
-        loader = _make_loader(self.loaded)
-        details: list[Any] = [
-            (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
-            (loader, importlib.machinery.SOURCE_SUFFIXES),
-            (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
-        ]
-        hook = importlib.machinery.FileFinder.path_hook(*details)
+        """From here on modules are loaded this way, whoever has found them."""
+        loader: Any = importlib.machinery.SourceFileLoader
+        usual = loader.get_code
 
-        def for_users_only(path: str) -> Any:
-            if not is_users(os.path.join(path or os.getcwd(), "module.py")):
-                raise ImportError("left to the usual finder", path=path)
-            return hook(path)
+        def get_code(self_: Any, fullname: str) -> CodeType | None:
+            path = self_.get_filename(fullname)
+            if not is_users(path):
+                code: CodeType | None = usual(self_, fullname)
+                return code
+            # Read once: what is compiled and what is remembered must be the same bytes.
+            source = self_.get_data(path)
+            self.loaded[os.path.abspath(path)] = digest_of(source)
+            return _code_of(self_, path, source)
 
-        sys.path_hooks.insert(0, for_users_only)
-        # The other finders know their folders already; listing them again takes milliseconds.
+        loader.get_code = get_code
+        # What is known of the user's folders may be older than a file in them; listing the others
+        # again would take milliseconds.
         for path in list(sys.path_importer_cache):
             if is_users(os.path.join(path, "module.py")):
                 del sys.path_importer_cache[path]
@@ -121,43 +126,23 @@ def _file_of(path: str) -> str:
     return path
 
 
-def _make_loader(loaded: dict[str, str]) -> type[importlib.machinery.SourceFileLoader]:
-    class UsersLoader(importlib.machinery.SourceFileLoader):
-        """Reads the source each time, and believes a .pyc only when it is surely newer."""
-
-        def get_code(self, fullname: str) -> CodeType | None:
-            path = self.get_filename(fullname)
-            # Read once: what is compiled and what is remembered must be the same bytes.
-            source = self.get_data(path)
-            loaded[os.path.abspath(path)] = digest_of(source)
-            if _is_believable(path, len(source)):
-                return super().get_code(fullname)
-            code: CodeType = self.source_to_code(source, path)
-            self._write(path, source, code)
-            return code
-
-        def _write(self, path: str, source: bytes, code: CodeType) -> None:
-            if sys.dont_write_bytecode:
-                return
-            # With the time of the bytes that were read, if they are still there.
-            status = os.stat(path)
-            if status.st_size != len(source):
-                return
-            header = importlib.util.MAGIC_NUMBER + (0).to_bytes(4, "little")
-            header += (int(status.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little")
-            header += (len(source) & 0xFFFFFFFF).to_bytes(4, "little")
-            import marshal
-
-            target = importlib.util.cache_from_source(path)
-            self._cache_bytecode(path, target, header + marshal.dumps(code))  # type: ignore[attr-defined]
-
-    return UsersLoader
-
-
-def _is_believable(path: str, size: int) -> bool:
+def _code_of(loader: Any, path: str, source: bytes) -> CodeType:
+    """Compiled, or as it was compiled from the same bytes before."""
+    hashed = importlib.util.source_hash(source)
+    header = importlib.util.MAGIC_NUMBER + _CHECKED_HASH + hashed
     try:
-        status = os.stat(path)
-        cached = os.stat(importlib.util.cache_from_source(path))
-    except (OSError, NotImplementedError):
-        return False
-    return status.st_size == size and cached.st_mtime > status.st_mtime + _RACY_SECONDS
+        cached = importlib.util.cache_from_source(path)
+    except NotImplementedError:
+        cached = ""
+    if cached:
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+            data = Path(cached).read_bytes()
+            if data.startswith(header):
+                code = marshal.loads(data[len(header) :])
+                # Tracebacks name the file where it was compiled, and folders are moved.
+                if isinstance(code, CodeType) and code.co_filename == path:
+                    return code
+    code = cast(CodeType, loader.source_to_code(source, path))
+    if cached and not sys.dont_write_bytecode:
+        loader._cache_bytecode(path, cached, header + marshal.dumps(code))
+    return code

@@ -60,8 +60,10 @@ class Supervisor:
         self._modules: list[str] = []
         self._page: Page | None = None
         self._report: Message = {}
+        self._last_report: Message = {}
+        # A load failed while an old process still held something that there is only one of.
+        self._may_have_collided = False
         self._changes: dict[str, Change] = {}  # for the line that says why
-        self._unloaded: set[str] = set()  # changed since the last load began
         self._burst = Burst(self._load_now)
         self._has_served = False
         # Connections between two processes, and the processes that take them in turn.
@@ -91,10 +93,14 @@ class Supervisor:
                 lambda changes: self._loop.call_soon_threadsafe(self._on_changes, changes),
                 polling=self._launch.polling,
                 portable=self._launch.portable,
+                on_fallback=lambda reason: self._loop.call_soon_threadsafe(
+                    self._launch.tell,
+                    f"Changes are not told by the system ({reason}): looking at the files each second",
+                ),
             )
         for ending in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(ending, self.stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self._launch.first is not None:
             self._stock.put(self._launch.first)
         try:
@@ -130,9 +136,17 @@ class Supervisor:
 
     def reload(self) -> None:
         """Load everything anew, whether or not a file has changed."""
+        self._last_report = {}
         self._stock.drop()
         self._burst.loaded_at = perf_counter()
         self._events.put_nowait(Event(What.FORCED))
+
+    def _on_hangup(self) -> None:
+        """A person asks for a reload, or has closed the terminal: then nobody is left to serve."""
+        if self._keys.is_terminal_gone():
+            self.stop()
+        else:
+            self.reload()
 
     def _help(self) -> None:
         self._launch.tell(_HELP)
@@ -142,14 +156,14 @@ class Supervisor:
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
             self._changes[change.path] = change
-            self._unloaded.add(change.path)
+        self._events.put_nowait(Event(What.CHANGED))
         self._burst.change()
 
     def _load_now(self) -> None:
+        self._last_report = {}
         if any(change.path.endswith((".env", ".flaskenv")) for change in self._changes.values()):
             self._stock.drop()
-        self._unloaded.clear()
-        self._events.put_nowait(Event(What.CHANGED))
+        self._events.put_nowait(Event(What.SETTLED))
 
     # -- actions -------------------------------------------------------------------------
 
@@ -253,7 +267,9 @@ class Supervisor:
             self._events.put_nowait(Event(What.SLOW, generation))
 
     def _show_error(self) -> None:
-        if self._launch.on_failed(self._report):
+        is_known = self._report == self._last_report
+        self._last_report = self._report
+        if not is_known and self._launch.on_failed(self._report):
             self.stop()
             return
         self._show(ErrorContent(self._report, self._launch.typed))
@@ -314,8 +330,8 @@ class Supervisor:
             self._on_prompt(child, is_open=message["open"])
         elif kind == "ending" and child.timer is not None:
             self._kill_later(child, message["seconds"])  # what the app wants done at the end
-        elif kind == "stopped" and child.generation == self._model.generation:
-            self.stop_softly()
+        elif kind == "stopped" and child.timer is None:
+            self.stop_softly()  # and nobody has told it to
         elif kind == "ready":
             child.is_ready = True
             self._on_ready(child)
@@ -347,16 +363,14 @@ class Supervisor:
         if message["type"] == "failed":
             child.failed = True
             self._report = message
+            others = (one.generation != child.generation for one in self._children)
+            self._may_have_collided = any(others)
         if self._watcher is not None:
             files, roots = message["files"], tuple(message["roots"])
             changes = await asyncio.to_thread(self._watcher.adopt, files, roots)
             if changes:
                 self._on_changes(changes)
                 return
-            # A save in two steps: the second one was seen before it was known to be loaded.
-            self._unloaded.difference_update(files)
-            if not self._unloaded:
-                self._burst.cancel()
         if message["type"] == "loaded":
             child.about = message
             child.is_loaded = True
@@ -399,8 +413,13 @@ class Supervisor:
         self._see_whether_empty()
 
     def _see_whether_empty(self) -> None:
-        if not self._children:
-            self._events.put_nowait(Event(What.EMPTY))
+        if self._children:
+            return
+        self._events.put_nowait(Event(What.EMPTY))
+        if self._may_have_collided and self._model.state is State.BROKEN:
+            # Such as a port of the app's own: now it is free.
+            self._may_have_collided = False
+            self._events.put_nowait(Event(What.FORCED))
 
 
 def _clear_screen() -> None:

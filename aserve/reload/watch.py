@@ -7,6 +7,7 @@ counts is whether the bytes are different, so neither `touch` nor a save without
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ _TIMEOUT_MS: Final = 200
 # How often it is looked for what the system did not tell, and at how many files each time.
 _NET_SECONDS: Final = 1.0
 _NET_FILES: Final = 300
+_WRITING_SECONDS: Final = 0.01
 
 
 class Watcher:
@@ -37,6 +39,7 @@ class Watcher:
         on_change: Called in the watcher's thread with what is different.
         polling: Seconds between two looks at all files; None for events.
         portable: Leave it to watchfiles on Linux, too.
+        on_fallback: Called in the watcher's thread, with the reason, when there are no events.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class Watcher:
         *,
         polling: float | None = None,
         portable: bool = False,
+        on_fallback: Callable[[str], object] = str,
     ) -> None:
+        self._on_fallback = on_fallback
         self._snapshot = Snapshot(interest)
         self._lock = threading.Lock()  # of the snapshot
         self._on_change = on_change
@@ -85,9 +90,10 @@ class Watcher:
             if self._polling is None:
                 try:
                     self._watch_portably() if self._is_portable else self._watch()
-                except (OSError, RuntimeError):
+                except (OSError, RuntimeError) as error:
                     # No more watches (ENOSPC), or no events here: look at the files instead.
                     self._polling = _NET_SECONDS
+                    self._on_fallback(_reason(error))
             else:
                 self._scan()
                 self._look_around(1 << 30)
@@ -164,9 +170,22 @@ class Watcher:
 
     def _look_around(self, most: int) -> None:
         with self._lock:
-            changes = self._snapshot.compare(self._snapshot.look_around(most))
+            paths = self._snapshot.look_around(most)
+        if not paths:
+            return
+        # A file that is being written is empty first; an event would have waited for its end.
+        self._closing.wait(_WRITING_SECONDS)
+        with self._lock:
+            changes = self._snapshot.compare(paths)
         self._tell(changes)
 
     def _tell(self, changes: list[Change]) -> None:
         if changes:
             self._on_change(changes)
+
+
+def _reason(error: Exception) -> str:
+    """Why there are no events; the system's own word for a missing watch is about disks."""
+    limits = {errno.ENOSPC: "max_user_watches", errno.EMFILE: "max_user_instances"}
+    limit = limits.get(getattr(error, "errno", None) or 0)
+    return f"no more watches, see fs.inotify.{limit}" if limit else str(error)

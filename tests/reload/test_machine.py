@@ -13,6 +13,7 @@ from aserve.reload.machine import Act, Action, Event, Model, State, What, begin,
 LOADING = Model(State.LOADING, 5)
 ADMITTED = Model(State.LOADING, 5, admitted=True)
 SERVING = Model(State.SERVING, 5, admitted=True)
+HOLDING = Model(State.HOLDING, 5)
 BROKEN = Model(State.BROKEN, 5, has_page=True)
 STOPPING = Model(State.STOPPING, 5)
 STOPPED = Model(State.STOPPED, 5)
@@ -31,19 +32,17 @@ THREE_LOADING = Model(State.LOADING, 5, processes=3)
         (LOADING, Event(What.FAILED, 5), State.BROKEN, [Action(Act.SHOW_ERROR, 5)]),
         (LOADING, Event(What.ENDED, 5), State.BROKEN, [Action(Act.SHOW_ERROR, 5)]),
         # What has not accepted anything is superseded; what may have, finishes.
-        (LOADING, Event(What.CHANGED), State.LOADING, [Action(Act.KILL, 5), Action(Act.START, 6)]),
-        (
-            ADMITTED, Event(What.CHANGED), State.LOADING,
-            [Action(Act.RETIRE, 5), Action(Act.START, 6)],
-        ),
-        (
-            SERVING, Event(What.CHANGED), State.LOADING,
-            [Action(Act.RETIRE, 5), Action(Act.START, 6)],
-        ),
-        (
-            BROKEN, Event(What.CHANGED), State.LOADING,
-            [Action(Act.HIDE_PAGE), Action(Act.START, 6)],
-        ),
+        (LOADING, Event(What.CHANGED), State.HOLDING, [Action(Act.KILL, 5)]),
+        (ADMITTED, Event(What.CHANGED), State.HOLDING, [Action(Act.RETIRE, 5)]),
+        (SERVING, Event(What.CHANGED), State.HOLDING, [Action(Act.RETIRE, 5)]),
+        (BROKEN, Event(What.CHANGED), State.HOLDING, [Action(Act.HIDE_PAGE)]),
+        # The old code accepts no more at once; the new one is loaded when no change is waited for.
+        (HOLDING, Event(What.CHANGED), State.HOLDING, []),
+        (HOLDING, Event(What.READY, 5), State.HOLDING, []),
+        (HOLDING, Event(What.ENDED, 5), State.HOLDING, []),
+        (HOLDING, Event(What.SETTLED), State.LOADING, [Action(Act.START, 6)]),
+        (HOLDING, Event(What.STOP), State.STOPPING, []),
+        (SERVING, Event(What.SETTLED), State.SERVING, []),
         # One retry for a process that dies while it serves.
         (SERVING, Event(What.ENDED, 5), State.LOADING, [Action(Act.START, 6)]),
         (
@@ -61,8 +60,8 @@ THREE_LOADING = Model(State.LOADING, 5, processes=3)
             [Action(Act.HIDE_PAGE), Action(Act.SHOW_ERROR, 5)],
         ),
         (
-            SLOW, Event(What.CHANGED), State.LOADING,
-            [Action(Act.HIDE_PAGE), Action(Act.KILL, 5), Action(Act.START, 6)],
+            SLOW, Event(What.CHANGED), State.HOLDING,
+            [Action(Act.HIDE_PAGE), Action(Act.KILL, 5)],
         ),
         (SLOW, Event(What.STOP), State.STOPPING, [Action(Act.HIDE_PAGE), Action(Act.KILL, 5)]),
         # A change waits for the end of the last prompt; a person who forces it does not.
@@ -115,7 +114,7 @@ def test_a_process_that_was_replaced_and_served_may_die_again() -> None:
     """After a change the count begins anew."""
     model, _ = step(SERVING, Event(What.ENDED, 5))
     assert model.retries == 1
-    model, _ = step(model, Event(What.CHANGED))
+    model, _ = step(model, Event(What.FORCED))
     assert model.retries == 0
 
 

@@ -1,4 +1,4 @@
-"""What the reloader does not do yet, each as a test that fails."""
+"""Traps that the reloader has fallen into once, with real files and processes."""
 
 from __future__ import annotations
 
