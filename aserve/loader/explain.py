@@ -178,6 +178,19 @@ def _user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return [f for f in traceback.extract_tb(error.__traceback__) if _is_user_frame(f.filename)]
 
 
+def _from_users_code(
+    part: traceback.TracebackException, frames: list[traceback.FrameSummary]
+) -> list[traceback.FrameSummary]:
+    """Without the frames of a framework that only lead to the user's code."""
+    from ..reload.source import is_users  # hashlib: a start without an error need not load it
+
+    first = next((i for i, frame in enumerate(frames) if is_users(frame.filename)), None)
+    if first is None:
+        # A SyntaxError names its place by itself.
+        return [] if getattr(part, "lineno", None) is not None else frames
+    return frames[first:]
+
+
 def _user_traceback(error: BaseException) -> str:
     """Format the traceback without the frames of the import system and of aserve.
 
@@ -192,7 +205,7 @@ def _user_traceback(error: BaseException) -> str:
             continue
         seen.add(id(part))
         kept = [frame for frame in part.stack if _is_user_frame(frame.filename)]
-        part.stack = traceback.StackSummary.from_list(kept)
+        part.stack = traceback.StackSummary.from_list(_from_users_code(part, kept))
         pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
     text = "".join(whole.format()).rstrip()
     if not whole.stack and whole.__cause__ is None and whole.__context__ is None:

@@ -95,7 +95,7 @@ class Supervisor:
                 portable=self._launch.portable,
                 on_fallback=lambda reason: self._loop.call_soon_threadsafe(
                     self._launch.tell,
-                    f"Changes are not told by the system ({reason}): looking at the files each second",
+                    f"The system tells of no changes: {reason}. Looking at the files each second",
                 ),
             )
         for ending in (signal.SIGINT, signal.SIGTERM):
@@ -135,9 +135,8 @@ class Supervisor:
             self.stop()
 
     def reload(self) -> None:
-        """Load everything anew, whether or not a file has changed."""
+        """Load the app anew, whether or not a file has changed."""
         self._last_report = {}
-        self._stock.drop()
         self._burst.loaded_at = perf_counter()
         self._events.put_nowait(Event(What.FORCED))
 
@@ -146,6 +145,7 @@ class Supervisor:
         if self._keys.is_terminal_gone():
             self.stop()
         else:
+            self._stock.drop()  # what is installed, too
             self.reload()
 
     def _help(self) -> None:

@@ -295,7 +295,7 @@ def test_a_hangup_signal_loads_everything_anew(tmp_path: Path, start: Start) -> 
     child = serve(start)
     old = pid_of(get(child)[1])
     child.send(signal.SIGHUP)
-    child.wait_for("Asked to reload: reloading")
+    child.wait_for("Asked to reload, reloading")
     assert pid_of(get(child)[1]) != old
     wait_gone([old])
     assert child.end() == 0

@@ -233,7 +233,10 @@ def test_a_broken_django_urlconf_and_its_fix(tmp_path: Path, start: Start) -> No
     child = serve_django(start)
     assert get(child) == (200, "<p>one</p>")
     urls.write_text("nonsense(\n")
-    assert until(child, "The application failed").startswith("500")
+    shown = until(child, "SyntaxError")
+    assert shown.startswith("500")
+    assert "urls.py" in shown
+    assert "resolvers.py" not in shown  # Django's own frames help nobody
     child.wait_for("SyntaxError")
     urls.write_text(whole)
     assert until(child, "one") == "200 <p>one</p>"
