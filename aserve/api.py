@@ -25,6 +25,7 @@ from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
 from .forks import forget_signals
+from .lifecycle import run_callbacks
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
 from .portal import in_background_loop, is_trio
@@ -312,7 +313,10 @@ def run_configured(
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
-        return runner.run(_run(app, config, hooks, tls))
+        must_leave = runner.run(_run(app, config, hooks, tls))
+    if not must_leave:
+        run_callbacks()
+    return must_leave
 
 
 def _refuse_inside_a_loop() -> None:

@@ -133,10 +133,14 @@ class _Printer:
     def on_ready(self, app: dict[str, Any]) -> None:
         """The first generation serves."""
         from .console import Console
+        from .reload.keys import Keys
 
         self._has_begun = True
         about = self._plan.about._replace(
-            app_name=app["name"], app_location=app["location"], app_kind=app["kind"]
+            app_name=app["name"],
+            app_location=app["location"],
+            app_kind=app["kind"],
+            has_keys=Keys.are_possible(),
         )
         Console(self._plan.config, about).on_ready(self)
         if self._plan.on_ready is not None:

@@ -31,6 +31,7 @@ class About(NamedTuple):
         features: What is on beside log and threads, e.g. `reload`.
         started_at: The `time.perf_counter()` from which "ready in" counts; None for the
             moment at which the console was made.
+        has_keys: Whether single keys do something.
     """
 
     app_name: str = ""
@@ -39,6 +40,7 @@ class About(NamedTuple):
     notes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     started_at: float | None = None
+    has_keys: bool = False
 
 
 class ReadyServer(Protocol):
@@ -121,7 +123,8 @@ def wide_banner(config: ServerConfig, about: About, places: Places, elapsed: flo
     lines += [f"  {note}" for note in about.notes]
     if places.is_public:
         lines.append(f"  {_PUBLIC}")
-    lines += ["  Press Ctrl-C to stop.", ""]
+    keys = ", h for the other keys" if about.has_keys else ""
+    lines += [f"  Press Ctrl-C to stop{keys}.", ""]
     return "".join(f"{line}\n" for line in lines)
 
 

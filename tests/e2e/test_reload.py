@@ -47,9 +47,17 @@ def write(path: Path, word: str) -> None:
 
 
 def get(child: Child, *, accept: str = "*/*", path: str = "/") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", child.port, timeout=DEADLINE)
+    return ask(child.port, path, accept=accept)
+
+
+def ask(
+    port: int, path: str = "/", *, accept: str = "*/*", body: bytes | None = None
+) -> tuple[int, str]:
+    """Status and body of the answer to one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     with contextlib.closing(connection):
-        connection.request("GET", path, headers={"Accept": accept})
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, body, headers={"Accept": accept})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import pty
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import DEADLINE, Start, environment
+from .conftest import DEADLINE, Start
 from .reloading import ANSWER, only_reload, serve, took
+from .terminal import Terminal
 from .test_reload import children_of, get, is_gone, until, wait_gone
 
 WITH_PID = "import os\nWORD = f'{} {{os.getpid()}}'\n" + ANSWER.replace("{", "{{").replace(
@@ -196,37 +195,6 @@ def test_addresses_and_a_free_port_stay(tmp_path: Path, start: Start, host: str)
     assert child.end() == 0
     with pytest.raises(ConnectionRefusedError):
         ask()
-
-
-class Terminal:
-    """A server whose terminal is a real one, of which it is in the foreground."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:  # only what is safe behind a fork
-            os.chdir(folder)
-            command = [sys.executable, "-m", "aserve", *words]
-            os.execvpe(command[0], command, {**environment(), "TERM": "xterm", "NO_COLOR": "1"})
-        self.output = ""
-
-    def wait_for(self, text: str) -> None:
-        """Blocks on the terminal, never on a clock."""
-        while text not in self.output:
-            self.output += os.read(self.master, 65_536).decode()
-
-    def close(self) -> None:
-        """The window is closed."""
-        if self.master >= 0:
-            os.close(self.master)
-            self.master = -1
-
-    def end(self) -> None:
-        """Leave nothing behind."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-        self.close()
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 
 from .conftest import DEADLINE, Start
 from .reloading import ANSWER, serve
+from .terminal import Terminal
 from .test_reload import children_of, get, until, wait_gone
-from .test_reload_edges import WITH_PID, Terminal, descendants, pid_of, wait_gone_within
+from .test_reload_edges import WITH_PID, descendants, pid_of, wait_gone_within
 from .test_reload_imports import make_django
 from .test_reload_saves import _in_a_namespace, make_environment, word
 from .test_reload_stale import edit_and_ask
