@@ -112,6 +112,7 @@ def supervise(plan: Plan) -> int:
         on_failed=printer.on_failed,
         on_open=lambda: open_browser(printer, printer.tell),
         tell=printer.tell,
+        write=printer.write,
         polling=config.reloader_interval if config.reloader == "stat" else None,
         portable=config.reloader == "watchfiles",
         context=plan.tls.context if plan.tls is not None else None,
@@ -150,7 +151,7 @@ class _Printer:
         """A generation cannot be loaded; ends when there never was an app to speak of."""
         trace, summary, advice = (report.get(key) for key in ("traceback", "summary", "advice"))
         if trace:
-            self._write(f"{trace}\n")
+            self.write(f"{trace}\n\n")
         self.tell(" ".join(str(part) for part in (sentence(str(summary)), advice) if part))
         if not self._plan.is_watching:
             self.status = 3
@@ -164,12 +165,13 @@ class _Printer:
 
     def tell(self, line: str) -> None:
         """A line of the log."""
-        self._write(f"aserve: {line}")
+        self.write(f"aserve: {line}\n")
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """A text as it is."""
         # The terminal may be closed, and there may never have been one.
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(text)
             sys.stderr.flush()
 
 

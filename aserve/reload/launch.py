@@ -35,6 +35,7 @@ class Launch:
         on_failed: Called when one cannot be loaded, with its report; True ends the supervisor.
         on_open: Called for the key that opens a browser.
         tell: Prints a line.
+        write: Prints a text as it is.
         polling: Seconds between two looks at the files; None for events of the system.
         portable: Have watchfiles watch, on Linux, too.
         context: For the pages.
@@ -53,6 +54,7 @@ class Launch:
     on_failed: Callable[[Message], bool]
     on_open: Callable[[], object]
     tell: Callable[[str], object]
+    write: Callable[[str], object]
     processes: int = 1
     polling: float | None = None
     portable: bool = False

@@ -31,34 +31,38 @@ class _PlainStream:
     """A connection without TLS; it can be given away as long as nothing was answered."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        self.sock = sock
         self._loop = asyncio.get_running_loop()
+
+    async def wait(self) -> None:
+        """Until there is something to read."""
+        readable = self._loop.create_future()
+        self._loop.add_reader(self.sock.fileno(), settle, readable)
+        try:
+            await readable
+        finally:
+            if self.sock.fileno() >= 0:
+                self._loop.remove_reader(self.sock.fileno())
 
     async def read(self) -> bytes:
         # Not `sock_recv`: it takes the bytes before the task that waits for them has its turn, and
         # if the connection is given away in between, they are lost.
         while True:
             with contextlib.suppress(BlockingIOError):
-                return self._sock.recv(_LONGEST_HEAD)
-            readable = self._loop.create_future()
-            self._loop.add_reader(self._sock.fileno(), settle, readable)
-            try:
-                await readable
-            finally:
-                if self._sock.fileno() >= 0:
-                    self._loop.remove_reader(self._sock.fileno())
+                return self.sock.recv(_LONGEST_HEAD)
+            await self.wait()
 
     async def write_last(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._sock, data)
-        self._sock.shutdown(socket.SHUT_WR)
+        await self._loop.sock_sendall(self.sock, data)
+        self.sock.shutdown(socket.SHUT_WR)
 
     async def close(self) -> None:
-        self._sock.close()
+        self.sock.close()
 
     def detach(self) -> int:
         # At once: the open file lives on in another process, and the number comes again here.
-        self._loop.remove_reader(self._sock.fileno())
-        return self._sock.detach()
+        self._loop.remove_reader(self.sock.fileno())
+        return self.sock.detach()
 
 
 class _TLSStream:
@@ -89,9 +93,6 @@ class _TLSStream:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    def detach(self) -> None:
-        return None
-
 
 class Page:
     """Accepts on the supervisor's sockets from `open` to `close`.
@@ -107,7 +108,7 @@ class Page:
         self._changed = asyncio.Event()
         self._sockets: Sequence[socket.socket] = ()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._silent: dict[asyncio.Task[None], _PlainStream | _TLSStream] = {}
+        self._silent: dict[asyncio.Task[None], _PlainStream] = {}
         self._heads: dict[asyncio.Task[None], bytes] = {}
 
     def open(self, sockets: Sequence[socket.socket]) -> None:
@@ -140,10 +141,8 @@ class Page:
         self._changed.set()
         left = []
         for task, stream in self._silent.items():
-            number = stream.detach()
-            if number is not None:
-                left.append((number, self._heads.get(task, b"")))
-                task.cancel()
+            left.append((stream.detach(), self._heads.get(task, b"")))
+            task.cancel()
         self._silent.clear()
         return left
 
@@ -156,9 +155,8 @@ class Page:
         self._begin(client, b"")
 
     def _begin(self, sock: socket.socket, data: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(sock, data))
-        if self._context is None:
-            self._silent[task] = _PlainStream(sock)
+        task = asyncio.get_running_loop().create_task(self._answer())
+        self._silent[task] = _PlainStream(sock)
         self._heads[task] = data
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -168,14 +166,17 @@ class Page:
         self._silent.pop(task, None)
         self._heads.pop(task, None)
 
-    async def _answer(self, sock: socket.socket, data: bytes) -> None:
+    async def _answer(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        stream: _PlainStream | _TLSStream | None = self._silent.get(task)
+        plain = self._silent[task]
+        stream: _PlainStream | _TLSStream = plain
         try:
-            if stream is None:
-                assert self._context is not None
-                stream = await _TLSStream.make(sock, self._context)
+            if self._context is not None:
+                # Until it speaks it can be given away, and from then on it cannot.
+                await plain.wait()
+                del self._silent[task]
+                stream = await _TLSStream.make(plain.sock, self._context)
             async with asyncio.timeout(_HEAD_SECONDS):
                 while b"\r\n\r\n" not in self._heads[task]:
                     piece = await stream.read()
@@ -196,7 +197,4 @@ class Page:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
         finally:
-            if stream is not None:
-                await stream.close()
-            else:
-                sock.close()
+            await stream.close()

@@ -18,7 +18,7 @@ from typing import Final
 from .channel import Channel, Message
 from .child import Child, Fork, spawn
 
-__all__ = ["Stock"]
+__all__ = ["Stock", "stamp_of_places"]
 
 # They change how Python or its threads work, which does not outlive a fork, or follow each new
 # process by themselves.
@@ -51,10 +51,11 @@ class Stock:
         self._modules: list[str] = []
         self._unfit: list[str] = []
         self._can_fork = _CAN_FORK
+        self._has_lent = False
         self._zygotes: dict[Child, _Zygote] = {}
         self._zygote: _Zygote | None = None  # that is forked from
         self._next: _Zygote | None = None  # that imports
-        self._places = _stamp_of_places()
+        self._places = stamp_of_places()
 
     def put(self, child: Child) -> None:
         """A process that was started elsewhere waits here."""
@@ -63,14 +64,16 @@ class Stock:
 
     def take(self) -> Child:
         """A process, as warm as there is one."""
-        if self._places != _stamp_of_places():
+        if self._places != stamp_of_places():
             self.drop()  # what was imported may be of an older version
         if self._ready:
             return self._ready.pop(0)
         if self._zygote is not None:
             return self._fork(self._zygote)
-        if self._next is not None:
-            # Half of the imports are better than none.
+        if self._next is not None and not self._has_lent:
+            # Half of the imports are better than none. One time: who saves again and again would
+            # never have more than half.
+            self._has_lent = True
             zygote, self._next = self._next, None
             del self._zygotes[zygote.child]
             return zygote.child
@@ -80,7 +83,7 @@ class Stock:
         """Have `count` processes wait that have imported these modules."""
         self._wanted = count
         self._modules = modules
-        if self._places != _stamp_of_places():
+        if self._places != stamp_of_places():
             self.drop()
         if not _NEVER_FORKED.isdisjoint(modules):
             self._can_fork = False
@@ -102,7 +105,7 @@ class Stock:
 
     def drop(self) -> None:
         """What waits is not wanted any more: something has changed that it cannot follow."""
-        self._places = _stamp_of_places()
+        self._places = stamp_of_places()
         for child in self._ready:
             child.kill()
         self._ready.clear()
@@ -203,7 +206,7 @@ class _Zygote:
         self.forks: dict[int, Fork] = {}
 
 
-def _stamp_of_places() -> tuple[int, ...]:
+def stamp_of_places() -> tuple[int, ...]:
     """What is another one when something was installed: the times of the places for packages."""
     stamps = []
     for place in (*site.getsitepackages(), site.getusersitepackages()):

@@ -8,9 +8,8 @@ in the kernel's queue.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any, Final
 
@@ -22,8 +21,10 @@ from .keys import Keys
 from .launch import Launch
 from .machine import Act, Action, Event, Model, State, What, begin, step
 from .page import Page
+from .relay import Relay
 from .snapshot import Change
-from .stock import Stock
+from .stock import Stock, stamp_of_places
+from .telling import CLEAR_SCREEN, HELP, describe, fate
 from .watch import Watcher
 
 __all__ = ["Supervisor"]
@@ -37,11 +38,12 @@ _STANDBY_SECONDS: Final = 0.1
 # How long a person looks at nothing before a page says that the app is being loaded.
 _SLOW_SECONDS: Final = 2.0
 
+# How often it is looked whether something was installed, while the app cannot be loaded.
+_PLACES_SECONDS: Final = 0.3
+
 # Between the deaths of one of several processes and its successor: doubled each time.
 _BACK_OFF_SECONDS: Final = 0.5
 _LONGEST_BACK_OFF: Final = 30.0
-
-_HELP: Final = "Keys: r reload, o open the browser, c clear the screen, q quit, h this help"
 
 
 class Supervisor:
@@ -58,7 +60,6 @@ class Supervisor:
         self._alive: set[Child] = set()
         self._stock = Stock(launch.command, launch.variables, self._know)
         self._modules: list[str] = []
-        self._page: Page | None = None
         self._report: Message = {}
         self._last_report: Message = {}
         # A load failed while an old process still held something that there is only one of.
@@ -66,9 +67,7 @@ class Supervisor:
         self._changes: dict[str, Change] = {}  # for the line that says why
         self._burst = Burst(self._load_now)
         self._has_served = False
-        # Connections between two processes, and the processes that take them in turn.
-        self._waiting: list[tuple[Message, int]] = []
-        self._receivers: list[Child] = []
+        self._relay = Relay()
         self._finished = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -78,9 +77,9 @@ class Supervisor:
                 "r": self.reload,
                 "q": self.stop,
                 "o": launch.on_open,
-                "c": _clear_screen,
-                "h": self._help,
-                "?": self._help,
+                "c": lambda: launch.write(CLEAR_SCREEN),
+                "h": lambda: launch.tell(HELP),
+                "?": lambda: launch.tell(HELP),
             }
         )
 
@@ -122,8 +121,7 @@ class Supervisor:
         for child in self._alive:
             self._loop.remove_reader(child.channel.fileno())
             child.end()
-        for _, number in self._waiting:
-            os.close(number)
+        self._relay.close()
 
     def stop(self) -> None:
         """End; the second time at once."""
@@ -147,9 +145,6 @@ class Supervisor:
         else:
             self._stock.drop()  # what is installed, too
             self.reload()
-
-    def _help(self) -> None:
-        self._launch.tell(_HELP)
 
     # -- changes -------------------------------------------------------------------------
 
@@ -181,9 +176,9 @@ class Supervisor:
             elif act is Act.SHOW_LOADING:
                 self._show_loading()
             elif act is Act.HIDE_PAGE:
-                self._hide_page()
+                self._relay.hide()
             elif act is Act.TELL_HELD:
-                held = _describe(self._changes.values()).partition(", ")[0]
+                held = describe(self._changes.values()).partition(", ")[0]
                 self._launch.tell(f"{held}: it is loaded when the debugger's prompt is left")
             elif act is Act.KILL_ALL:
                 for child in self._children:
@@ -240,8 +235,7 @@ class Supervisor:
         self._keep(self._wait(child))
 
     def _retire(self, child: Child) -> None:
-        if child in self._receivers:
-            self._receivers.remove(child)
+        self._relay.remove(child)
         is_stop = self._model.state is State.STOPPING
         grace = self._launch.grace if is_stop else self._launch.reload_grace
         reason = "stop" if is_stop else "reload"
@@ -273,36 +267,29 @@ class Supervisor:
             self.stop()
             return
         self._show(ErrorContent(self._report, self._launch.typed))
+        self._keep(self._watch_places(self._model.generation))
 
     def _show_loading(self) -> None:
         self._launch.tell("The app is still being loaded; a page says so meanwhile")
         self._show(LoadingContent(self._launch.typed))
 
     def _show(self, content: Content) -> None:
-        self._page = Page(content, self._launch.context)
-        self._page.open(self._launch.sockets)
-        self._pass_on()
+        page = Page(content, self._launch.context)
+        page.open(self._launch.sockets)
+        self._relay.show(page)
 
-    def _hide_page(self) -> None:
-        page, self._page = self._page, None
-        if page is not None:
-            for number, data in page.close():
-                message = {"type": "connection", "data": data.decode("latin-1")}
-                self._waiting.append((message, number))
-
-    def _pass_on(self) -> None:
-        """Connections at rest that an old process has left, to whoever serves now."""
-        while self._waiting and (self._receivers or self._page is not None):
-            message, number = self._waiting.pop(0)
-            if self._page is not None:
-                self._page.adopt(number, message["data"].encode("latin-1"))
+    async def _watch_places(self, generation: int) -> None:
+        """What is missing may be installed; those places are not watched otherwise."""
+        before = stamp_of_places()
+        while self._model.state is State.BROKEN and self._model.generation == generation:
+            await asyncio.sleep(_PLACES_SECONDS)
+            now = stamp_of_places()
+            if now == before:
                 continue
-            receiver = self._receivers.pop(0)
-            if receiver.channel.send(message, [number]):
-                os.close(number)
-                self._receivers.append(receiver)  # in turn
-            else:
-                self._waiting.insert(0, (message, number))
+            while (later := await asyncio.sleep(_PLACES_SECONDS, stamp_of_places())) != now:
+                now = later  # it goes on
+            self._events.put_nowait(Event(What.FORCED))
+            return
 
     # -- children ------------------------------------------------------------------------
 
@@ -312,8 +299,7 @@ class Supervisor:
         goes_on = child.channel.read(wait=False)
         for message, descriptors in child.channel.decode():
             if message["type"] == "connection":
-                self._waiting.append((message, descriptors[0]))
-                self._pass_on()
+                self._relay.pass_on(message, descriptors[0])
             elif not self._stock.hear(child, message):
                 self._hear(child, message)
         if not goes_on:
@@ -348,8 +334,7 @@ class Supervisor:
     def _on_ready(self, child: Child) -> None:
         if child.generation != self._model.generation:
             return
-        self._receivers.append(child)
-        self._pass_on()
+        self._relay.add(child)
         mine = self._of(child.generation)
         if self._model.state is State.LOADING and all(one.is_ready for one in mine):
             self._tell_ready(child)
@@ -391,7 +376,7 @@ class Supervisor:
             self._launch.on_ready(child.about)
             self._keys.start()
         else:
-            self._launch.tell(f"{_describe(self._changes.values())} took {elapsed:.0f} ms")
+            self._launch.tell(f"{describe(self._changes.values())} took {elapsed:.0f} ms")
         self._changes.clear()
 
     async def _wait(self, child: Child) -> None:
@@ -403,12 +388,11 @@ class Supervisor:
             child.timer.cancel()
         for _ in range(child.prompts):
             self._keys.resume()
-        if child in self._receivers:
-            self._receivers.remove(child)
+        self._relay.remove(child)
         if child in self._children:
             self._children.remove(child)
             if not child.failed and child.generation == self._model.generation:
-                self._report = {"summary": f"The app's process {_fate(status)}", "advice": ""}
+                self._report = {"summary": f"The app's process {fate(status)}", "advice": ""}
                 self._events.put_nowait(Event(What.ENDED, child.generation))
         self._see_whether_empty()
 
@@ -420,29 +404,3 @@ class Supervisor:
             # Such as a port of the app's own: now it is free.
             self._may_have_collided = False
             self._events.put_nowait(Event(What.FORCED))
-
-
-def _clear_screen() -> None:
-    import sys
-
-    sys.stderr.write("\x1b[2J\x1b[3J\x1b[H")
-    sys.stderr.flush()
-
-
-def _fate(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = str(-status)
-    return f"was ended by {name}"
-
-
-def _describe(changes: Iterable[Change]) -> str:
-    """Tools wait for this text, which is Werkzeug's (B99)."""
-    first, *rest = changes or (None,)
-    if first is None:
-        return "Asked to reload, reloading"
-    more = f" and {len(rest)} more" if rest else ""
-    return f"Detected change in {first.path!r}, reloading ({first.kind}{more})"

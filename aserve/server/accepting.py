@@ -300,9 +300,29 @@ class Handshake(Member):
             self._come_home()
 
     def close_if_idle(self) -> None:
-        """See `Member`: closes when the client has said nothing."""
-        if self._home and self._channel.mute and not self._has_unread():
+        """See `Member`: closes when the client has said nothing, or leaves it to the next."""
+        if not self._home or not self._channel.mute:
+            return
+        give = self._server.hand_over
+        if give is not None:
+            self._server.loop.remove_reader(self.fd)
+            if self._server.poller is not None:
+                self._server.poller.forget(self)
+            self._server.discard(self)
+            give(self._sock, b"")
+        elif not self._has_unread():
             self._end()
+
+    def adopted(self, data: bytes) -> None:
+        """Another process has accepted it, and has read `data`, which is then no TLS."""
+        if not data:
+            self._park()
+            return
+        self._is_plain = True
+        connection = self._become_connection()
+        if connection.direct is not None:
+            connection.direct.drop()
+        connection.data_received(data)
 
     def cut(self) -> None:
         """See `Member`."""

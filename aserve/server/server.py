@@ -226,7 +226,8 @@ class Server:
             hand_over: Called on the loop thread with each connection that is at rest, or comes
                 to rest, and with what was read of its next request; it owns the socket then.
                 Whoever still waits to be let in is left to the one who listens on the same
-                sockets. Not with TLS, whose state cannot be moved: those are closed.
+                sockets. With TLS only who has said nothing yet: what TLS knows of the others cannot
+                be moved, and they are closed.
         """
         if self.poller is not None:
             self.poller.shut()
@@ -292,6 +293,12 @@ class Server:
         except OSError:  # the client has left meanwhile
             sock.close()
             return
+        if self._ssl_context is not None:
+            handshake = Handshake(self, sock, peername, self._ssl_context)
+            self.add(handshake)
+            self.watch_handshakes()
+            handshake.adopted(data)
+            return
         connection = Connection(self)
         connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
         if connection.direct is not None:
@@ -351,12 +358,12 @@ class Server:
             self._move("shutdown")
             if self.poller is not None:
                 self.poller.shut()
+            if hand_over is not None:
+                self._close_sockets()
+                self.hand_over = hand_over
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
             for connection in list(self._connections):
                 connection.announce_close()
-            if hand_over is not None:
-                self._close_sockets()
-                self.hand_over = hand_over if self._ssl_context is None else None
             self._drain_task = self.loop.create_task(self._drain(grace))
         elif self._state is ServerState.DRAINING:
             self.loop.call_later(grace, self._cut_now, "Cut, as asked again")

@@ -485,18 +485,16 @@ def test_over_tls(folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -
     port = child.port
 
     def ask() -> str:
-        # What TLS knows of a connection cannot move to another process: one that is just
-        # shaking hands is closed when its process retires.
-        while True:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return ask_once()
-
-    def ask_once() -> str:
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
         with contextlib.closing(connection):
             connection.request("GET", "/")
             return connection.getresponse().read().decode()
+
+    def until_asked(word: str) -> bool:
+        while ask() != word:
+            pass
+        return True
 
     assert ask() == "one"
     shown = {ssl.get_server_certificate(("127.0.0.1", port))}
@@ -509,6 +507,21 @@ def test_over_tls(folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -
         pass
     shown.add(ssl.get_server_certificate(("127.0.0.1", port)))
     assert len(shown) == 1
+    # Who has connected and said nothing yet is not lost with the process, nor with the page.
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port)))]
+        assert "SyntaxError" in ask()
+        write(folder / "app.py", "three")
+        assert until_asked("three")
+        silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
+        assert ask() == "three"
+        write(folder / "app.py", "four")
+        assert until_asked("four")
+        for sock in silent:
+            tls = ssl._create_unverified_context().wrap_socket(sock)
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert tls.makefile("rb").read().endswith(b"four")
+            tls.close()
     assert child.end() == 0
 
 
