@@ -26,6 +26,7 @@ _MOST_DIRECTORIES: Final = 4000
 _MOST_READ: Final = 300
 # The digest of a file that nobody has read: its time and size have to tell.
 _UNREAD: Final = "?"
+_EMPTY: Final = digest_of(b"")
 
 _SETTINGS: Final = (".env", ".flaskenv", "pyproject.toml")
 
@@ -92,7 +93,9 @@ class Snapshot:
             if self._is_excluded(path):
                 continue
             self._remember(path, digest or self._digests.get(path) or _read(path))
-            if change := self._compare(path):
+            if _is_being_written(path) and digest != _EMPTY:
+                self._stamps[path] = (0, 0, 0)  # looked at again, at the latest by the net
+            elif change := self._compare(path):
                 changes.append(change)
         return changes
 
@@ -234,6 +237,11 @@ def _is_wanted(directory: str, name: str) -> bool:
 
 def _is_below(path: str, extra: str) -> bool:
     return path == extra or path.startswith(os.path.join(extra, "")) or fnmatch.fnmatch(path, extra)
+
+
+def _is_being_written(path: str) -> bool:
+    """Perhaps: who writes a file anew empties it first, and an event tells when it is whole."""
+    return _stamp(path)[1] == 0 and os.path.isfile(path)
 
 
 def _read(path: str) -> str:

@@ -247,10 +247,10 @@ class Supervisor:
             child.timer.cancel()
         child.timer = self._loop.call_later(seconds + _KILL_SECONDS, child.kill)
 
-    async def _restock(self, generation: int) -> None:
+    async def _restock(self) -> None:
         """For the next generation: everything imported that does not belong to the user."""
         await asyncio.sleep(_STANDBY_SECONDS)
-        if self._model.generation == generation and self._model.state is not State.STOPPING:
+        if self._model.state is not State.STOPPING:
             self._stock.refill(self._launch.processes, self._modules)
 
     # -- pages ---------------------------------------------------------------------------
@@ -339,7 +339,7 @@ class Supervisor:
         if self._model.state is State.LOADING and all(one.is_ready for one in mine):
             self._tell_ready(child)
             self._events.put_nowait(Event(What.READY, child.generation))
-        self._keep(self._restock(child.generation))
+        self._keep(self._restock())
 
     async def _adopt(self, child: Child, message: Message) -> None:
         """What was loaded must be what is on the disk; then it may serve, or is to blame."""
