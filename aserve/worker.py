@@ -33,7 +33,7 @@ from .reload import role
 from .reload.channel import Channel, Message
 from .reload.prompts import Prompts
 from .reload.source import Sources, installed_modules, is_users
-from .reload.warm import Recruit, die_with_parent
+from .reload.warm import Recruit
 
 if TYPE_CHECKING:
     from .api import Hooks
@@ -180,7 +180,6 @@ class _Child:
 
     def _listen(self) -> None:
         """The thread that hears the supervisor; its end is the end."""
-        die_with_parent(os.getppid())
         for message, descriptors in self._channel.receive():
             kind = message["type"]
             if kind == "serve":

@@ -57,6 +57,7 @@ class Recruit:
         Returns:
             The message "go" and its descriptors.
         """
+        die_with_parent(os.getppid())
         while True:
             for message, descriptors in self.channel.decode():
                 for name, value in message.get("variables", {}).items():
@@ -82,7 +83,6 @@ class Recruit:
             self._wait_for_news()
 
     def _become_zygote(self, names: Sequence[str], refused: Sequence[str]) -> None:
-        die_with_parent(os.getppid())
         unfit = preload(names, refused, is_checked=True)
         # Nothing that is loaded now is garbage, and a collection would copy every page.
         gc.freeze()
