@@ -11,11 +11,9 @@ import logging
 import threading
 from collections.abc import Callable
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Final
 
 __all__ = ["longest", "on_reload", "on_shutdown", "run_callbacks"]
-
-_Callback = TypeVar("_Callback", bound=Callable[[], object])
 
 _log = logging.getLogger("aserve")
 
@@ -25,7 +23,7 @@ _SECONDS: Final = 2.0
 _registered: list[tuple[Callable[[], object], bool]] = []
 
 
-def on_shutdown(function: _Callback) -> _Callback:
+def on_shutdown(function: Callable[[], object]) -> Callable[[], object]:
     """Call this function when the server has answered everything and its process ends.
 
     At the end and at each reload alike, because a reload ends the process of the old code. Usable
@@ -42,7 +40,7 @@ def on_shutdown(function: _Callback) -> _Callback:
     return function
 
 
-def on_reload(function: _Callback) -> _Callback:
+def on_reload(function: Callable[[], object]) -> Callable[[], object]:
     """The same as `on_shutdown`, but only when the app is loaded anew.
 
     Args:
