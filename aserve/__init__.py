@@ -18,7 +18,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .api import Hooks, open_server, run, serve
-    from .compat import make_ssl_devcert
+    from .compat import make_ssl_devcert, run_simple
     from .config import Limits, ReloadConfig, ServerConfig
     from .errors import (
         AppLoadError,
@@ -33,13 +33,16 @@ if TYPE_CHECKING:
         WSGIError,
     )
     from .events import ExchangeRecord, Request
+    from .handler import WSGIRequestHandler
     from .lifecycle import on_reload, on_shutdown
+    from .process import ServerProcess
     from .reload.role import is_running_from_reloader
     from .server import Server, ServerState
+    from .threads import ServerThread, WSGIServer, make_server
 
 _HOMES = {
     "api": ("Hooks", "open_server", "run", "serve"),
-    "compat": ("make_ssl_devcert",),
+    "compat": ("make_ssl_devcert", "run_simple"),
     "config": ("Limits", "ReloadConfig", "ServerConfig"),
     "errors": (
         "AppLoadError",
@@ -54,9 +57,12 @@ _HOMES = {
         "WSGIError",
     ),
     "events": ("ExchangeRecord", "Request"),
+    "handler": ("WSGIRequestHandler",),
     "lifecycle": ("on_reload", "on_shutdown"),
+    "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
     "server": ("Server", "ServerState"),
+    "threads": ("ServerThread", "WSGIServer", "make_server"),
 }
 
 __all__ = [
@@ -76,15 +82,21 @@ __all__ = [
     "Request",
     "Server",
     "ServerConfig",
+    "ServerProcess",
     "ServerState",
+    "ServerThread",
     "WSGIError",
+    "WSGIRequestHandler",
+    "WSGIServer",
     "__version__",
     "is_running_from_reloader",
+    "make_server",
     "make_ssl_devcert",
     "on_reload",
     "on_shutdown",
     "open_server",
     "run",
+    "run_simple",
     "serve",
 ]
 

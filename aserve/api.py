@@ -100,10 +100,7 @@ async def open_server(
         ConfigError: An option cannot be used.
         ListenError: The address cannot be bound; nothing is left open.
     """
-    config = make_config(app, host, port, options)
-    if config.processes > 1:
-        fix = "works with `run` and with `aserve --processes N APP` only"
-        raise ConfigError("processes", config.processes, fix)
+    config = make_config(app, host, port, options, has_loop=True)
 
     def make() -> contextlib.AbstractAsyncContextManager[Server]:
         return open_configured(app, config, hooks or Hooks())
@@ -330,8 +327,17 @@ def _refuse_inside_a_loop() -> None:
     )
 
 
-def make_config(app: object, host: str, port: int, options: ServerOptions) -> ServerConfig:
+def make_config(
+    app: object, host: str, port: int, options: ServerOptions, *, has_loop: bool = False
+) -> ServerConfig:
     """One configuration out of what an API function was given.
+
+    Args:
+        app: The application.
+        host: As in `ServerConfig`.
+        port: The same.
+        options: The other fields.
+        has_loop: It is for a server in this process, so there cannot be several.
 
     Raises:
         ConfigError: Also for an `app` that cannot be called, the mistake of `serve("app:app")`.
@@ -352,7 +358,11 @@ def make_config(app: object, host: str, port: int, options: ServerOptions) -> Se
         if name not in ServerOptions.__annotations__:
             known = ["host", "port", *ServerOptions.__annotations__]
             raise unknown_key(name, known, "keyword argument")
-    return ServerConfig(host=host, port=port, **options)
+    config = ServerConfig(host=host, port=port, **options)
+    if has_loop and config.processes > 1:
+        fix = "works with `run` and with `aserve --processes N APP` only"
+        raise ConfigError("processes", config.processes, fix)
+    return config
 
 
 async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None) -> bool:

@@ -64,7 +64,8 @@ class Supervisor:
         self._last_report: Message = {}
         # A load failed while an old process still held something that there is only one of.
         self._may_have_collided = False
-        self._changes: dict[str, Change] = {}  # for the line that says why
+        self._changes: dict[str, Change] = {}
+        self._reasons: dict[str, Change] = {}  # those of the load that is under way
         self._burst = Burst(self._load_now)
         self._has_served = False
         self._relay = Relay()
@@ -158,6 +159,9 @@ class Supervisor:
         self._last_report = {}
         if any(change.path.endswith((".env", ".flaskenv")) for change in self._changes.values()):
             self._stock.drop()
+        # A load that is superseded has no line of its own.
+        self._reasons.update(self._changes)
+        self._changes.clear()
         self._events.put_nowait(Event(What.SETTLED))
 
     # -- actions -------------------------------------------------------------------------
@@ -178,7 +182,8 @@ class Supervisor:
             elif act is Act.HIDE_PAGE:
                 self._relay.hide()
             elif act is Act.TELL_HELD:
-                held = describe(self._changes.values()).partition(", ")[0]
+                changes = {**self._reasons, **self._changes}
+                held = describe(changes.values()).partition(", ")[0]
                 self._launch.tell(f"{held}: it is loaded when the debugger's prompt is left")
             elif act is Act.KILL_ALL:
                 for child in self._children:
@@ -376,8 +381,8 @@ class Supervisor:
             self._launch.on_ready(child.about)
             self._keys.start()
         else:
-            self._launch.tell(f"{describe(self._changes.values())} took {elapsed:.0f} ms")
-        self._changes.clear()
+            self._launch.tell(f"{describe(self._reasons.values())} took {elapsed:.0f} ms")
+        self._reasons.clear()
 
     async def _wait(self, child: Child) -> None:
         status = await child.wait()

@@ -129,7 +129,7 @@ class Server:
             "wsgi.url_scheme": self._scheme,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": self.config.threads > 1,
-            "wsgi.multiprocess": False,
+            "wsgi.multiprocess": self.config.processes > 1,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             # The end of wsgi.input is the end of the body, chunked or not (B38).

@@ -1,4 +1,4 @@
-"""What people know from Werkzeug, under the same names."""
+"""Werkzeug's `make_ssl_devcert`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["make_ssl_devcert"]
 
@@ -31,9 +31,9 @@ def make_ssl_devcert(
     Raises:
         ConfigError: The files cannot be written, or `host` is no name.
     """
-    from .net.certs import make_self_signed
-    from .net.names import LOOPBACK_NAMES, parse_ip
-    from .options import host_name
+    from ..net.certs import make_self_signed
+    from ..net.names import LOOPBACK_NAMES, parse_ip
+    from ..options import host_name
 
     names = list(LOOPBACK_NAMES)
     if host is not None:

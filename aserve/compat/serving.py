@@ -1,0 +1,102 @@
+"""Werkzeug's `run_simple`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ..api import Hooks, run
+from ..config import ReloadConfig
+from ..errors import ConfigError
+from ..threads import adapt, check_parallel, check_port
+from ..types import WSGIApp
+
+if TYPE_CHECKING:
+    from ..net.credentials import SSLContextLike  # a Python may have been built without ssl
+
+__all__ = ["run_simple"]
+
+_log = logging.getLogger("aserve")
+
+# Werkzeug's names; events of the system are what `watchdog` is about.
+_RELOADERS: Final = {
+    "auto": "auto",
+    "watchdog": "auto",
+    "watchfiles": "watchfiles",
+    "stat": "stat",
+}
+
+
+def run_simple(
+    hostname: str,
+    port: int,
+    application: WSGIApp,
+    use_reloader: bool = False,
+    use_debugger: bool = False,
+    use_evalex: bool = True,
+    extra_files: Iterable[str] | None = None,
+    exclude_patterns: Iterable[str] | None = None,
+    reloader_interval: float = 1,
+    reloader_type: str = "auto",
+    threaded: bool = False,
+    processes: int = 1,
+    request_handler: type[Any] | None = None,
+    static_files: Mapping[str, str | tuple[str, str]] | None = None,
+    passthrough_errors: bool = False,
+    ssl_context: SSLContextLike | None = None,
+) -> None:
+    """Serve an app until Ctrl-C, with Werkzeug's arguments (werkzeug.serving.run_simple).
+
+    All hosts are let in, as there. What is different stands in the guide "Come from Werkzeug". With
+    the reloader, or several processes, it runs in the main thread, and raises SystemExit at the end
+    in the process that supervises.
+
+    Args:
+        hostname: Name or address to listen on; `unix://path` for a Unix socket.
+        port: TCP port; 0 picks a free one.
+        application: The WSGI application.
+        use_reloader: Load the program anew when a file changes.
+        use_debugger: Not there yet: a line of the log says so.
+        use_evalex: See `use_debugger`.
+        extra_files: Further files, directories and patterns that reload.
+        exclude_patterns: Patterns of files that never reload.
+        reloader_interval: Seconds between two looks at the files, with the reloader "stat".
+        reloader_type: "auto", "stat", "watchfiles", or "watchdog", which is the same as "auto".
+        threaded: Run up to 40 requests at the same time, and not one after the other.
+        processes: How many processes serve.
+        request_handler: A subclass of `WSGIRequestHandler`, ours or Werkzeug's.
+        static_files: URL prefix -> directory, file, or (package, path); see `StaticFiles`.
+        passthrough_errors: Show the app's exceptions to `threading.excepthook`, which debuggers
+            watch.
+        ssl_context: See `Hooks`.
+
+    Raises:
+        TypeError: `port` is no int.
+        ValueError: Both `threaded` and several `processes`.
+        ConfigError: An argument cannot be used.
+        ListenError: The address cannot be bound.
+    """
+    check_port(port)
+    check_parallel(threaded=threaded, processes=processes)
+    if reloader_type not in _RELOADERS:
+        known = ", ".join(sorted(_RELOADERS))
+        raise ConfigError("reloader_type", reloader_type, f"is not one of {known}")
+    if use_debugger:
+        _log.warning("use_debugger has no effect yet: exceptions are in the log")
+    app, observe = adapt(application, request_handler, passthrough_errors=passthrough_errors)
+    if static_files:
+        from ..static import StaticFiles
+
+        app = StaticFiles(app, static_files)
+    reload: Any = False
+    if use_reloader:
+        reload = ReloadConfig(
+            extra_files=tuple(extra_files or ()),
+            exclude_patterns=tuple(exclude_patterns or ()),
+            reloader=_RELOADERS[reloader_type],  # type: ignore[arg-type]
+            reloader_interval=reloader_interval,
+        )
+    hooks = Hooks(ssl_context=ssl_context, on_exchange=observe)
+    threads = 40 if threaded else 1
+    run(app, hostname, port, reload=reload, hooks=hooks, threads=threads, processes=processes)
