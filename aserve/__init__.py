@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from .events import ExchangeRecord, Request
     from .handler import WSGIRequestHandler
-    from .lifecycle import on_reload, on_shutdown
+    from .lifecycle import may_shut_down, on_reload, on_shutdown
     from .process import ServerProcess
     from .reload.role import is_running_from_reloader
     from .server import Server, ServerState
@@ -58,7 +58,7 @@ _HOMES = {
     ),
     "events": ("ExchangeRecord", "Request"),
     "handler": ("WSGIRequestHandler",),
-    "lifecycle": ("on_reload", "on_shutdown"),
+    "lifecycle": ("may_shut_down", "on_reload", "on_shutdown"),
     "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
     "server": ("Server", "ServerState"),
@@ -92,6 +92,7 @@ __all__ = [
     "is_running_from_reloader",
     "make_server",
     "make_ssl_devcert",
+    "may_shut_down",
     "on_reload",
     "on_shutdown",
     "open_server",

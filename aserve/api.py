@@ -25,6 +25,7 @@ from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
 from .forks import forget_signals
+from .hosts import HostCheck
 from .lifecycle import run_callbacks
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
@@ -119,6 +120,8 @@ async def open_configured(
         if tls is None and wants_tls(config, hooks.ssl_context):
             load = functools.partial(load_credentials, config, sockets, hooks.ssl_context)
             tls = await _to_its_end(_in_thread(load))
+        if config.allowed_hosts:
+            app = HostCheck(app, config.allowed_hosts)
         server = Server(
             app,
             sockets,

@@ -163,6 +163,11 @@ class ServerConfig(Limits, ReloadConfig):
         group="Listening", metavar="NUMBER", check=between(1, 65535),
     )  # fmt: skip
 
+    allowed_hosts: tuple[str, ...] = declare(
+        (), "Further host that requests may be for, e.g. `shop.test` or `.shop.test`; `*` for all.",
+        group="Listening", flags=("--allowed-host",), metavar="HOST", check=not_empty,
+    )  # fmt: skip
+
     https: bool = declare(
         False, "Serve HTTPS with a certificate of your development authority; see `aserve trust`.",
         group="HTTPS",
@@ -265,6 +270,7 @@ class ServerOptions(TypedDict, total=False):
     uds: str | None
     fd: int | None
     backlog: int
+    allowed_hosts: tuple[str, ...]
     https: bool
     names: tuple[str, ...]
     ssl: str | None

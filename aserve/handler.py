@@ -43,7 +43,7 @@ class WSGIRequestHandler:
         path: The target as it came, with its query.
         requestline: The first line of the request.
         request_version: E.g. "HTTP/1.1".
-        headers: The header fields.
+        headers: The header fields, an `email.message.Message`.
         server: The server; see `make_server`.
     """
 
@@ -56,7 +56,7 @@ class WSGIRequestHandler:
     path: str
     requestline: str
     request_version: str
-    headers: Message
+    headers: Any
     server: Any
 
     def make_environ(self) -> Environ:

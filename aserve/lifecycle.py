@@ -7,13 +7,16 @@ they raise is logged and ends nothing.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-__all__ = ["longest", "on_reload", "on_shutdown", "run_callbacks"]
+from .types import Environ
+
+__all__ = ["longest", "may_shut_down", "on_reload", "on_shutdown", "run_callbacks"]
 
 _log = logging.getLogger("aserve")
 
@@ -24,11 +27,11 @@ _registered: list[tuple[Callable[[], object], bool]] = []
 
 
 def on_shutdown(function: Callable[[], object]) -> Callable[[], object]:
-    """Call this function when the server has answered everything and its process ends.
+    """Call this function when the server has answered everything and ends.
 
     At the end and at each reload alike, because a reload ends the process of the old code. Usable
-    as a decorator. `aserve`, `aserve.run` and the reloader look to it; `open_server` and `serve`,
-    which leave the process running, do not. Any thread.
+    as a decorator. `aserve`, `run`, `run_simple`, `ServerThread` and `ServerProcess` look to it;
+    `open_server`, `serve` and `make_server`, whose caller goes on behind them, do not. Any thread.
 
     Args:
         function: Called without arguments, in a thread of its own, for at most 2 seconds.
@@ -85,3 +88,21 @@ def _call(function: Callable[[], object]) -> None:
     if thread.is_alive():
         elapsed = perf_counter() - started
         _log.error("%s takes longer than %.0f s; it is left behind", name, elapsed)
+
+
+def may_shut_down(environ: Environ, token: str) -> bool:
+    """Whether a request may end the server: for an endpoint that calls `shutdown`.
+
+    It has to be a POST from this machine with the token in its field `X-Shutdown-Token`. A page on
+    the internet can have a browser post here, but not with that field; and behind a proxy every
+    request comes from this machine, so the token is what counts.
+
+    Args:
+        environ: The request's.
+        token: A secret that is made for this run, e.g. by `secrets.token_urlsafe()`.
+    """
+    given = str(environ.get("HTTP_X_SHUTDOWN_TOKEN", ""))
+    peer = str(environ.get("REMOTE_ADDR", ""))
+    is_here = peer in ("::1", "<local>") or peer.removeprefix("::ffff:").startswith("127.")
+    is_right = hmac.compare_digest(given.encode(), token.encode())
+    return bool(token) and environ.get("REQUEST_METHOD") == "POST" and is_here and is_right

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .config import ServerConfig
 from .errors import ConfigError, sentence
+from .hosts import Hosts
 from .net.address import urls_of
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def supervise(plan: Plan) -> int:
         polling=config.reloader_interval if config.reloader == "stat" else None,
         portable=config.reloader == "watchfiles",
         context=plan.tls.context if plan.tls is not None else None,
+        hosts=Hosts(config.allowed_hosts) if config.allowed_hosts else None,
     )
     asyncio.run(Supervisor(launch).run())
     return printer.status

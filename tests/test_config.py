@@ -135,7 +135,12 @@ def test_variable_of_a_file_names_the_file() -> None:
         ({}, {"ASERVE_OPEN": "maybe"}, {}, "ASERVE_OPEN: 'maybe' is neither yes nor no"),
         ({}, {}, {"port": "80"}, "port in pyproject.toml: '80' must be an integer"),
         ({}, {}, {"prot": 80}, "did you mean 'port'?"),
-        ({}, {}, {"zzzzz": 80}, "'zzzzz' is not an option; known are access_log, app,"),
+        (
+            {},
+            {},
+            {"zzzzz": 80},
+            "'zzzzz' is not an option; known are access_log, allowed_hosts, app,",
+        ),
     ],
 )
 def test_error_is_spelled_as_its_source_spells_it(

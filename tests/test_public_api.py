@@ -36,6 +36,7 @@ PUBLIC = [
     "is_running_from_reloader",
     "make_server",
     "make_ssl_devcert",
+    "may_shut_down",
     "on_reload",
     "on_shutdown",
     "open_server",

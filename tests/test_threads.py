@@ -127,6 +127,31 @@ def test_an_app_context_around_it() -> None:
         assert flask.current_app.name == "shop"
 
 
+@pytest.mark.parametrize(
+    ("changes", "may"),
+    [
+        ({}, True),
+        ({"REMOTE_ADDR": "::1"}, True),
+        ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, True),
+        ({"REMOTE_ADDR": "<local>"}, True),
+        ({"REMOTE_ADDR": "192.0.2.1"}, False),
+        ({"REQUEST_METHOD": "GET"}, False),
+        ({"HTTP_X_SHUTDOWN_TOKEN": "wrong"}, False),
+        ({"HTTP_X_SHUTDOWN_TOKEN": ""}, False),
+        ({"HTTP_X_SHUTDOWN_TOKEN": "\xe9"}, False),
+    ],
+)
+def test_who_may_end_the_server(changes: dict[str, str], may: bool) -> None:
+    environ = {
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_METHOD": "POST",
+        "HTTP_X_SHUTDOWN_TOKEN": "secret",
+        **changes,
+    }
+    assert aserve.may_shut_down(environ, "secret") is may
+    assert not aserve.may_shut_down({**environ, "HTTP_X_SHUTDOWN_TOKEN": ""}, "")
+
+
 # -- make_server ---------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ clients that come early wait instead of being refused.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import sys
@@ -190,6 +191,7 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from ..console import About, Console, configure_logging
     from .listen import listen
 
+    settings = _with_hosts(settings)
     config = settings.resolved.config
     _warn_of_unknown_variables(settings)
     if other := _other_distribution(Path(__file__).parents[2]):
@@ -227,6 +229,15 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     if must_leave:
         _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _with_hosts(settings: Settings) -> Settings:
+    """With the hosts that are always allowed: an empty list would allow all of them."""
+    config = settings.resolved.config
+    bound = "" if config.host.startswith("unix:") else config.host
+    names = ("localhost", *filter(None, [bound]), *config.names, *config.allowed_hosts)
+    config = dataclasses.replace(config, allowed_hosts=names)
+    return settings._replace(resolved=settings.resolved._replace(config=config))
 
 
 def _load_credentials(settings: Settings, sockets: Sequence[socket.socket]) -> Credentials | None:

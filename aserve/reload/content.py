@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-__all__ = ["Content", "ErrorContent", "LoadingContent"]
+__all__ = ["Content", "ErrorContent", "LoadingContent", "field_of", "response_head"]
 
 _STYLE: Final = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;"
@@ -49,8 +49,8 @@ class _Reloading:
         method, target = _words(head)
         if target == f"/.aserve/changed?{self._token}".encode():
             await changed.wait()
-            return _response("204 No Content", "text/plain", b"")
-        response, body = self._respond(is_page=b"text/html" in _field(head, b"accept"))
+            return response_head("204 No Content", "text/plain", b"")
+        response, body = self._respond(is_page=b"text/html" in field_of(head, b"accept"))
         return response if method == b"HEAD" else response + body
 
     def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
@@ -87,7 +87,7 @@ class ErrorContent(_Reloading):
     def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
         body = (self._html() if is_page else self._plain()).encode("utf-8", "backslashreplace")
         kind = "text/html" if is_page else "text/plain"
-        return _response("500 Internal Server Error", kind, body), body
+        return response_head("500 Internal Server Error", kind, body), body
 
     def _plain(self) -> str:
         parts = [self._report.get(name) for name in ("traceback", "summary", "advice")]
@@ -121,8 +121,8 @@ class LoadingContent(_Reloading):
 
     def is_for(self, head: bytes) -> bool:
         """See `Content`."""
-        is_navigation = _words(head)[0] == b"GET" and b"text/html" in _field(head, b"accept")
-        mode = _field(head, b"sec-fetch-mode").strip()
+        is_navigation = _words(head)[0] == b"GET" and b"text/html" in field_of(head, b"accept")
+        mode = field_of(head, b"sec-fetch-mode").strip()
         return self._is_question(head) or (is_navigation and mode in (b"", b"navigate"))
 
     def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
@@ -132,7 +132,9 @@ class LoadingContent(_Reloading):
             "<p>This takes longer than usual. The page loads itself again when the app is ready."
             f"</p><p>Served by <code>{html.escape(self._command)}</code>.</p>{self._script()}"
         ).encode()
-        return _response("503 Service Unavailable", "text/html", body, "Retry-After: 1\r\n"), body
+        return response_head(
+            "503 Service Unavailable", "text/html", body, "Retry-After: 1\r\n"
+        ), body
 
 
 def _excerpts(trace: str) -> Iterator[str]:
@@ -161,7 +163,8 @@ def _words(head: bytes) -> tuple[bytes, bytes]:
     return (words[0], words[1]) if len(words) == 3 else (b"", b"")
 
 
-def _field(head: bytes, name: bytes) -> bytes:
+def field_of(head: bytes, name: bytes) -> bytes:
+    """The value of the first field with this name, in lower case; empty without one."""
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.lower() == name:
@@ -169,7 +172,8 @@ def _field(head: bytes, name: bytes) -> bytes:
     return b""
 
 
-def _response(status: str, kind: str, body: bytes, more: str = "") -> bytes:
+def response_head(status: str, kind: str, body: bytes, more: str = "") -> bytes:
+    """The head of a response behind which the connection is closed."""
     return (
         f"HTTP/1.1 {status}\r\nServer: aserve\r\nContent-Type: {kind}; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n{more}Connection: close\r\n\r\n"

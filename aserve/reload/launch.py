@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..hosts import Hosts
 from .channel import Message
 from .child import Child
 from .snapshot import Interest
@@ -39,6 +40,7 @@ class Launch:
         polling: Seconds between two looks at the files; None for events of the system.
         portable: Have watchfiles watch, on Linux, too.
         context: For the pages.
+        hosts: For the pages; None for all.
         first: A process that was started ahead, for the first generation.
     """
 
@@ -59,4 +61,5 @@ class Launch:
     polling: float | None = None
     portable: bool = False
     context: ssl.SSLContext | None = None
+    hosts: Hosts | None = None
     first: Child | None = None

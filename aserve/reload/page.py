@@ -13,8 +13,9 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ..hosts import Hosts, refusal
 from .child import settle
-from .content import Content
+from .content import Content, field_of, response_head
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -100,10 +101,14 @@ class Page:
     Args:
         content: What to answer, and whom.
         context: Speak TLS.
+        hosts: Which ones are answered for; None for all.
     """
 
-    def __init__(self, content: Content, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, content: Content, context: ssl.SSLContext | None, hosts: Hosts | None = None
+    ) -> None:
         self._content = content
+        self._hosts = hosts
         self._context = context
         self._changed = asyncio.Event()
         self._sockets: Sequence[socket.socket] = ()
@@ -188,7 +193,7 @@ class Page:
                 await self._changed.wait()
                 return
             self._silent.pop(task, None)
-            await stream.write_last(await self._content.answer(self._heads[task], self._changed))
+            await stream.write_last(await self._answer_to(self._heads[task]))
             # Closing over what the client still sends would take the answer from it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_SECONDS):
@@ -198,3 +203,10 @@ class Page:
             pass
         finally:
             await stream.close()
+
+    async def _answer_to(self, head: bytes) -> bytes:
+        host = field_of(head, b"host").strip().decode("latin-1")
+        if self._hosts is not None and not self._hosts.allow(host):
+            body = refusal(host)
+            return response_head("403 Forbidden", "text/plain", body) + body
+        return await self._content.answer(head, self._changed)

@@ -279,7 +279,7 @@ class Supervisor:
         self._show(LoadingContent(self._launch.typed))
 
     def _show(self, content: Content) -> None:
-        page = Page(content, self._launch.context)
+        page = Page(content, self._launch.context, self._launch.hosts)
         page.open(self._launch.sockets)
         self._relay.show(page)
 
