@@ -39,6 +39,7 @@ from .exchange import Exchange
 from .interfaces import Host
 from .sender import Outcome, Sender
 from .transport import SocketTransport
+from .tunnel import Tunnel
 
 __all__ = ["LINGER_SECONDS", "Connection"]
 
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_sender",
         "_server",
         "_transport",
+        "_tunnel",
         "app",
         "can_send_files",
         "client",
@@ -91,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._close_after_read = False
         self._cut_due = False
         self._is_expected = False
+        self._tunnel: Tunnel | None = None
         self.exchange: Exchange | None = None
         self._drained = 0  # bytes of an unread body thrown away
         self._lingering = False
@@ -354,6 +357,35 @@ class Connection(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
+
+    # -- an upgrade ----------------------------------------------------------------------
+
+    def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
+        """See `Carrier`. From here on this connection is the tunnel's."""
+        if exchange is not self.exchange or not self._own():
+            sock.close()
+            return
+        pool = self._server.pool
+
+        def end(tunnel: Tunnel) -> None:
+            pool.shrink()
+            self._tunnel = None
+            self._observe(exchange, complete=True)
+            self._server.discard(tunnel)
+
+        tunnel = Tunnel(self._server.loop, self._transport, sock, exchange, end)
+        self._tunnel = tunnel
+        self._server.replace(self, tunnel)
+        # Its thread is the app's for as long as it likes.
+        pool.grow()
+        tunnel.start(self._h1.buffered_data)
+        if self._server.is_draining:
+            tunnel.announce_close()
+
+    def end_tunnel(self) -> None:
+        """See `Carrier`."""
+        if self._tunnel is not None:
+            self._tunnel.finish()
 
     # -- the end -------------------------------------------------------------------------
 

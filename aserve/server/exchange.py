@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
 from .outbox import ABORT, FileTurn, Item, Whole
+from .tunnel import OfferedSocket
 
 _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
 
@@ -58,6 +60,14 @@ class Carrier(Protocol):
 
     def flush(self, exchange: Exchange) -> None:
         """Send what is in the outbox of the exchange."""
+        ...
+
+    def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
+        """The app has taken the connection; the socket is the other end of its own."""
+        ...
+
+    def end_tunnel(self) -> None:
+        """And it has ended."""
         ...
 
     def send_continue(self) -> None:
@@ -105,6 +115,7 @@ class Exchange:
         "direct",
         "dispatched",
         "ended",
+        "is_taken",
         "request",
         "sent",
         "started_at",
@@ -137,6 +148,7 @@ class Exchange:
         self.status_code = 0
         self.sent = 0  # bytes of the response body
         self.ended = False  # the last byte of the response went to the transport
+        self.is_taken = False  # by the app, for an upgrade; nothing is answered any more
         # The client finished sending: it left, or only closed its half.
         self.client_left = False
         # Nothing that is still made can be sent.
@@ -224,12 +236,35 @@ class Exchange:
         try:
             environ = build_environ(self.request, connection.environ, self._input())
             environ["aserve.client_disconnected"] = self.has_client_left
-            writer.run(connection.app, environ)
+            if "HTTP_UPGRADE" in environ:
+                self._run_with_socket(writer, environ)
+            else:
+                writer.run(connection.app, environ)
         except ClientDisconnected:
             self.client_left = True
             self._put(ABORT)
         except BaseException as error:
             self._fail(error, writer)
+
+    def _run_with_socket(self, writer: ResponseWriter, environ: Environ) -> None:
+        """The app may answer, or take the connection for itself; see `aserve.server.tunnel`."""
+        ours, theirs = socket.socketpair()
+        offered = OfferedSocket(theirs.detach(), functools.partial(self._take, ours))
+        environ["werkzeug.socket"] = offered
+        try:
+            writer.run(self.connection.app, environ)
+        finally:
+            offered.close()
+            if self.is_taken:
+                self.connection.post(self.connection.end_tunnel)
+            else:
+                ours.close()
+
+    def _take(self, ours: socket.socket) -> None:
+        self.is_taken = True
+        if self.direct is not None and self.claim():
+            self.direct.give_back()
+        self.connection.post(functools.partial(self.connection.open_tunnel, self, ours))
 
     def overdue(self) -> None:
         """See `Job`. The loop looks after the client from the start."""
@@ -248,6 +283,8 @@ class Exchange:
 
     def _fail(self, error: BaseException, writer: ResponseWriter) -> None:
         """The application raised, or broke PEP 3333: log it, answer 500 or cut."""
+        if self.is_taken and isinstance(error, ConnectionError | StopIteration):
+            return  # how frameworks say that there is nothing to answer any more
         answer = (500, "The application failed; its log says why.")
         if isinstance(error, RemoteProtocolError):
             # It let out what reading the body raised: the client's fault, not its own.
@@ -264,6 +301,8 @@ class Exchange:
             self._put(Whole(*simple_response(*answer)))
 
     def _put(self, item: Item) -> None:
+        if self.is_taken:
+            return
         self._items.append(item)
         if self.direct is not None and self.claim():
             self.direct.give_back()  # from here on it takes the long way
@@ -279,7 +318,7 @@ class Exchange:
 
     def whole(self, response: Response, body: bytes) -> None:
         """Queue a complete response."""
-        if self.direct is not None and self.claim():
+        if self.direct is not None and not self.is_taken and self.claim():
             self.direct.answer(self, response, body)
         else:
             self.queue_whole(response, body)
@@ -303,6 +342,8 @@ class Exchange:
             raise ClientDisconnected("the client left before it got the whole response")
         if not data:
             return
+        if self.is_taken:
+            return
         self._queued += len(data)
         self._put(data)
         if self._pending > self.connection.high_water:
@@ -314,7 +355,7 @@ class Exchange:
         Raises:
             ClientDisconnected: The client has left.
         """
-        if not self.connection.can_send_files:
+        if self.is_taken or not self.connection.can_send_files:
             return None
         turn = FileTurn()
         self._put(turn)

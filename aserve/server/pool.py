@@ -174,6 +174,16 @@ class WorkerPool:
             self._ticking = True
             self._start_ticking()
 
+    def grow(self) -> None:
+        """One more thread than before, in the place of one that is gone for long. Loop thread."""
+        self._max_threads += 1
+        if self._jobs:
+            self._wake_one()
+
+    def shrink(self) -> None:
+        """And one less again: it is back. Loop thread."""
+        self._max_threads -= 1
+
     def running(self) -> list[Running]:
         """What is running now, longest first. Any thread."""
         now = perf_counter()

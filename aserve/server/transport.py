@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 __all__ = ["READ_SIZE", "Channel", "SocketTransport"]
 
@@ -148,6 +148,10 @@ class SocketTransport(asyncio.Transport):
             self._end(error)
 
     # -- writing -------------------------------------------------------------------------
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Tell somebody else from here on. Loop thread."""
+        self._protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: Any) -> None:
         """See `asyncio.WriteTransport`."""
