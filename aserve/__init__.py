@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .process import ServerProcess
     from .reload.role import is_running_from_reloader
     from .server import Server, ServerState
+    from .static import StaticFiles
     from .threads import ServerThread, WSGIServer, make_server
 
 _HOMES = {
@@ -62,6 +63,7 @@ _HOMES = {
     "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
     "server": ("Server", "ServerState"),
+    "static": ("StaticFiles",),
     "threads": ("ServerThread", "WSGIServer", "make_server"),
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "ServerProcess",
     "ServerState",
     "ServerThread",
+    "StaticFiles",
     "WSGIError",
     "WSGIRequestHandler",
     "WSGIServer",

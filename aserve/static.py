@@ -119,9 +119,10 @@ class StaticFiles:
     Args:
         app: The application behind.
         exports: URL prefix -> folder, file, or (package, path inside it); a mapping or pairs.
-            The longest prefix is tried first, of equal ones the first; a file that one of them
-            does not have is looked for in the next. A prefix is relative to SCRIPT_NAME and
-            matches whole segments; relative folders are those of the current directory, now.
+            Of a mapping the longest prefix is tried first, pairs are tried in their order; a file
+            that one of them does not have is looked for in the next. A prefix is relative to
+            SCRIPT_NAME and matches whole segments; relative folders are those of the current
+            directory, now.
             A package is imported. A folder need not exist yet.
         dot_files: Serve names that start with a dot, too.
         follow_links: Serve files that links inside a folder lead to, outside of it. A link
@@ -149,7 +150,9 @@ class StaticFiles:
         self._cache_control = f"public, max-age={cache_seconds}" if cache_seconds else "no-cache"
         pairs = exports.items() if isinstance(exports, Mapping) else exports
         self._exports = [_export(prefix, target, self._rules) for prefix, target in pairs]
-        self._exports.sort(key=lambda export: -len(export.folder))
+        if isinstance(exports, Mapping):
+            # A list is in the order in which to look (B120).
+            self._exports.sort(key=lambda export: -len(export.folder))
 
     def __call__(self, environ: Environ, start_response: StartResponse, /) -> Iterable[bytes]:
         """Answer with a file, or with what the app answers.

@@ -29,6 +29,7 @@ PUBLIC = [
     "ServerProcess",
     "ServerState",
     "ServerThread",
+    "StaticFiles",
     "WSGIError",
     "WSGIRequestHandler",
     "WSGIServer",
