@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .api import Hooks, open_server, run, serve
+    from .api import Hooks, open_server, serve
     from .compat import make_ssl_devcert, run_simple
     from .config import Limits, ReloadConfig, ServerConfig
     from .errors import (
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from .lifecycle import may_shut_down, on_reload, on_shutdown
     from .process import ServerProcess
     from .reload.role import is_running_from_reloader
+    from .running import run
     from .server import Server, ServerState
     from .static import StaticFiles
     from .threads import ServerThread, WSGIServer, make_server
 
 _HOMES = {
-    "api": ("Hooks", "open_server", "run", "serve"),
+    "api": ("Hooks", "open_server", "serve"),
     "compat": ("make_ssl_devcert", "run_simple"),
     "config": ("Limits", "ReloadConfig", "ServerConfig"),
     "errors": (
@@ -62,6 +63,7 @@ _HOMES = {
     "lifecycle": ("may_shut_down", "on_reload", "on_shutdown"),
     "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
+    "running": ("run",),
     "server": ("Server", "ServerState"),
     "static": ("StaticFiles",),
     "threads": ("ServerThread", "WSGIServer", "make_server"),

@@ -1,36 +1,29 @@
-"""Serving an application: `serve`, `open_server`, `run`.
+"""Serving an application on a loop: `serve` and `open_server`.
 
-This is the only place that puts the parts together: configuration, sockets, server and, for
-`run`, loop, signals and console.
+This is the only place that puts the parts together: configuration, sockets, TLS and server. `run`,
+which adds a loop, signals and a console, is in `aserve.running`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import inspect
-import shlex
-import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from .config import ReloadConfig, ServerConfig, ServerOptions
+from .config import ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ExchangeRecord
-from .forks import forget_signals
 from .hosts import HostCheck
-from .lifecycle import run_callbacks
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
 from .portal import in_background_loop, is_trio
-from .reload import role
 from .server import Server
 from .types import WSGIApp
 
@@ -42,14 +35,12 @@ if TYPE_CHECKING:
         SSLContextLike,
     )
 
-__all__ = ["Hooks", "open_server", "run", "serve"]
+__all__ = ["Hooks", "open_server", "serve"]
 
 _T = TypeVar("_T")
 
 # Listening sockets, and the files of those that were made here.
 _Opened = tuple[Sequence[socket.socket], Sequence[UnixFile]]
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,123 +204,6 @@ async def serve(
         await server.wait_closed()
 
 
-def run(
-    app: WSGIApp,
-    host: str = "localhost",
-    port: int = 8000,
-    *,
-    reload: bool | ReloadConfig = False,
-    hooks: Hooks | None = None,
-    **options: Unpack[ServerOptions],
-) -> None:
-    """Serve `app` and block until SIGINT, SIGTERM or `server.shutdown()`.
-
-    The first signal drains, a second one cuts. In the main thread this installs signal
-    handlers (and puts the old ones back); it is the only part of the API that does, and the
-    only one that configures logging and prints. With `hooks` that bring their own
-    `on_ready`, it neither prints nor configures logging.
-
-    With `reload`, or `processes` above 1, this process only supervises: it runs the program once
-    more in another one, as often as a file changes, and serves the app that is given to `run`
-    there. At the end it raises SystemExit, so what stands behind `run` is done in one of them only.
-
-    Args:
-        app: The WSGI application.
-        host: As in `ServerConfig`.
-        port: TCP port; 0 picks a free one.
-        reload: Load the app anew when a file changes; a `ReloadConfig` says more about it.
-        hooks: Sockets, TLS and observers.
-        **options: Any field of `ServerConfig`.
-
-    Raises:
-        ConfigError: An option cannot be used.
-        ListenError: The address cannot be bound.
-        SystemExit: With `reload` or several processes, at the end.
-    """
-    if isinstance(reload, ReloadConfig):
-        mine: Any = {item.name: getattr(reload, item.name) for item in fields(ReloadConfig)}
-        options = {**mine, **options}
-    config = make_config(app, host, port, options)
-    config = dataclasses.replace(config, reload=bool(reload))
-    if not config.reload and config.processes == 1:
-        run_configured(app, config, hooks)
-    elif (serve_here := role.serve_here) is not None:
-        serve_here(app, config, hooks)
-    else:
-        sys.exit(_run_script_again(config, hooks or Hooks()))
-
-
-def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
-    """Supervise processes that run this program; returns the exit status."""
-    from .console import About
-    from .reload.script import describe
-    from .supervise import Plan, check_is_possible, supervise
-
-    option = "reload" if config.reload else "processes"
-    check_is_possible(option, getattr(config, option))
-    _refuse_inside_a_loop()
-    script = describe()
-    if script is None:
-        fix = "needs a program that can be run again, and this is none, but an interactive shell"
-        raise ConfigError(option, getattr(config, option), fix)
-    sockets, unix_files = _open_sockets_now(config, hooks)
-    try:
-        plan = Plan(
-            config=config,
-            sockets=sockets,
-            tls=load_credentials(config, sockets, hooks.ssl_context),
-            source={"script": script},
-            directory=str(Path.cwd()),
-            is_watching=bool(config.reload),
-            typed=shlex.join(["python", *sys.orig_argv[1:]]),
-            about=About(features=("reload",) if config.reload else ()),
-        )
-        return supervise(plan)
-    finally:
-        for sock in sockets:
-            sock.close()
-        for file in unix_files:
-            file.remove()
-
-
-def run_configured(
-    app: WSGIApp,
-    config: ServerConfig,
-    hooks: Hooks | None = None,
-    tls: Credentials | None = None,
-) -> bool:
-    """`run` for callers that have resolved their options already; see there.
-
-    Args:
-        app: The WSGI application.
-        config: The options.
-        hooks: Sockets and observers.
-        tls: What `load_credentials` has returned, if it was called already.
-
-    Returns:
-        Whether a second signal asked to leave at once.
-    """
-    _refuse_inside_a_loop()
-    if hooks is None or hooks.on_ready is None:
-        hooks = _with_console(hooks or Hooks(), config)
-    with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
-        must_leave = runner.run(_run(app, config, hooks, tls))
-    if not must_leave:
-        run_callbacks()
-    return must_leave
-
-
-def _refuse_inside_a_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(
-        "aserve.run blocks, and an event loop is running in this thread already; "
-        "use `await aserve.serve(app)` or `async with aserve.open_server(app)`"
-    )
-
-
 def make_config(
     app: object, host: str, port: int, options: ServerOptions, *, has_loop: bool = False
 ) -> ServerConfig:
@@ -368,76 +242,12 @@ def make_config(
     return config
 
 
-async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None) -> bool:
-    received: list[int] = []
-    with contextlib.ExitStack() as signals:
-
-        def on_ready(server: Server) -> None:
-            # Before anybody is told that the server is ready, it can be stopped.
-            signals.enter_context(_shutdown_on_signal(server, received))
-            if hooks.on_ready is not None:
-                hooks.on_ready(server)
-
-        ours = dataclasses.replace(hooks, on_ready=on_ready)
-        async with open_configured(app, config, ours, tls) as server:
-            await server.wait_closed()
-        return len(received) > 1
-
-
-@contextlib.contextmanager
-def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
-    """First signal: drain. Second one: cut. `received` collects their numbers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python delivers signals to the main thread only
-        return
-
-    def stop(number: int, _: object) -> None:
-        received.append(number)
-        server.shutdown(0 if len(received) > 1 else None)
-
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        signal.signal(number, stop)
-    forget_signals(_SIGNALS)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if name != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            if name == "uvloop":
-                raise ConfigError(
-                    "loop", name, "is not installed: pip install 'aserve-wsgi[fast]'"
-                ) from None
-        else:
-            return uvloop.new_event_loop
-    return None
-
-
-def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
-    from .console import Console, configure_logging
-
-    configure_logging(config.log_level)
-    console = Console(config)
-    return dataclasses.replace(
-        hooks,
-        on_exchange=hooks.on_exchange or console.on_exchange,
-        on_ready=console.on_ready,
-    )
-
-
 async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     # A resolver may take seconds, and looking for the holder of a port reads a lot of files.
-    return await _in_thread(lambda: _open_sockets_now(config, hooks))
+    return await _in_thread(lambda: open_sockets(config, hooks))
 
 
-def _open_sockets_now(config: ServerConfig, hooks: Hooks) -> _Opened:
+def open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     """The sockets to serve on, and the files to remove at the end: only those made here."""
     if hooks.sockets is not None:
         if not hooks.sockets:
@@ -490,7 +300,3 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
         return await done
     finally:
         thread.join()  # it has made its last call
-
-
-if sys.platform == "win32":  # pragma: no cover
-    _SIGNALS += (signal.SIGBREAK,)  # type: ignore[misc]

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
-from .api import Hooks, make_config, run_configured
+from .api import Hooks, make_config
 from .config import ServerConfig, ServerOptions
 from .errors import AppLoadError, AserveError
+from .running import run_configured
 from .types import WSGIApp
 
 __all__ = ["ServerProcess"]

@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit("aserve.worker is started by the reloader only")
     gc.disable()
     # Needed in any case, so loaded before anybody waits for it.
-    from . import api, loader  # noqa: F401
+    from . import loader, running  # noqa: F401
     from .console import Console  # noqa: F401
 
     recruit = Recruit(channel)
@@ -226,7 +226,8 @@ class _Child:
     def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
         import dataclasses
 
-        from .api import _loop_factory, open_configured
+        from .api import open_configured
+        from .running import loop_factory
 
         tls = None
         if pem := self._job["adhoc_pem"]:
@@ -247,7 +248,7 @@ class _Child:
                 # The app may have asked for the end by itself; the supervisor need not know which.
                 self._channel.send({"type": "stopped"})
 
-        with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
             runner.run(serve())
         self._channel.send({"type": "ending", "seconds": lifecycle.longest()})
         lifecycle.run_callbacks(is_reload=self._is_reload)

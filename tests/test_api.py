@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 import aserve
-from aserve import api
+from aserve import running
 from aserve.types import Environ, StartResponse
 
 from .certificates import client_context, make_certificate, server_context
@@ -269,7 +269,7 @@ class TestTrio:
 def test_run_ends_with_a_signal_and_puts_the_handlers_back(
     loop: Any, number: signal.Signals
 ) -> None:
-    before = {each: signal.getsignal(each) for each in api._SIGNALS}
+    before = {each: signal.getsignal(each) for each in running._SIGNALS}
     answers: list[bytes] = []
 
     def ask_then_stop(port: int) -> None:
@@ -281,7 +281,7 @@ def test_run_ends_with_a_signal_and_puts_the_handlers_back(
 
     aserve.run(hello, port=0, loop=loop, hooks=aserve.Hooks(on_ready=on_ready))
     assert answers[0].endswith(b"hello")
-    assert {each: signal.getsignal(each) for each in api._SIGNALS} == before
+    assert {each: signal.getsignal(each) for each in running._SIGNALS} == before
 
 
 def test_run_in_another_thread_leaves_signals_alone() -> None:
@@ -348,7 +348,7 @@ def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(aserve.ConfigError, match="is not installed"):
         aserve.run(hello, port=0, loop="uvloop")
-    assert api._loop_factory("auto") is None
+    assert running.loop_factory("auto") is None
 
 
 @pytest.fixture

@@ -257,7 +257,8 @@ def _serve_forever(
     sockets: Sequence[socket.socket],
     tls: Credentials | None,
 ) -> bool:
-    from ..api import Hooks, run_configured
+    from ..api import Hooks
+    from ..running import run_configured
 
     def on_ready(server: Server) -> None:
         # What is loaded now stays for good: later collections need not look at it.

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..api import Hooks, run
+from ..api import Hooks
 from ..config import ReloadConfig
 from ..errors import ConfigError
+from ..running import run
 from ..threads import adapt, check_parallel, check_port
 from ..types import WSGIApp
 

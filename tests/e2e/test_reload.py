@@ -206,7 +206,7 @@ def test_a_silent_connection_outlives_its_process(
         write(folder / "app.py", "three")
         until(child, "three")
         half.sendall(b"st: a\r\nConnection: close\r\n\r\n")
-        silent.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         for sock in (silent, half):
             data = b""
             while piece := sock.recv(65_536):
@@ -235,7 +235,7 @@ def test_a_syntax_error_is_shown_and_its_fix_is_noticed(
     token = re.search(r"/\.aserve/changed\?[\w-]+", page)
     assert token is not None
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as waiter:
-        waiter.sendall(f"GET {token[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        waiter.sendall(f"GET {token[0]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert get(child)[0] == 500  # whoever came before was heard before
         write(folder / "app.py", "fixed")
         assert waiter.recv(100).startswith(b"HTTP/1.1 204 ")
@@ -403,7 +403,7 @@ def test_an_endless_stream_delays_nothing(folder: Path, serve: Callable[..., Chi
     )
     child = serve("--grace", "0.5")
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert sock.recv(100)
         write(folder / "app.py", "new")
         until_connected(child, "new")
@@ -417,7 +417,7 @@ def until_connected(child: Child, text: str) -> None:
     """As `until`, where the old code never ends its answers."""
     for _ in range(10_000):
         with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             if text in sock.recv(65_536).decode():
                 return
     raise AssertionError(text)
@@ -454,7 +454,7 @@ def test_a_second_signal_ends_at_once(folder: Path, serve: Callable[..., Child])
     )
     child = serve("--grace", "60")
     with socket.create_connection(("127.0.0.1", child.port)) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         while not (folder / "begun").exists():
             assert child.process.poll() is None
         child.send(signal.SIGINT)
@@ -519,7 +519,7 @@ def test_over_tls(folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -
         assert until_asked("four")
         for sock in silent:
             tls = ssl._create_unverified_context().wrap_socket(sock)
-            tls.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert tls.makefile("rb").read().endswith(b"four")
             tls.close()
     assert child.end() == 0

@@ -230,7 +230,7 @@ def test_sudden_death_leaves_nobody_within_a_second(
     child = serve(start)
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as sock:
         if what == "busy":
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             child.wait_for("is busy")
         elif what == "loading":
             app.write_text("import sys\nprint('is loading', file=sys.stderr)\nwhile True: pass\n")

@@ -221,7 +221,7 @@ def test_sudden_death_leaves_nobody_who_holds_the_interpreter(
     child = serve(start)
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as sock:
         if where == "view":
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         else:
             app.write_text(app.read_text() + "app({}, None)\n")
         child.wait_for("is stuck")
