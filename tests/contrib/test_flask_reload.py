@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..e2e.reloading import only_reload
-from ..e2e.test_reload import get, until
+from ..e2e.test_reload import ask, get, until
 from .conftest import Command
 
 APP = """
@@ -75,8 +75,6 @@ def test_broken_app(folder: Path, flask: Command, text: str, told: str, is_first
 
 
 def _until(port: int, text: str) -> tuple[int, str]:
-    from ..e2e.test_reload import ask
-
     for _ in range(10_000):
         status, body = ask(port)
         if text in body:

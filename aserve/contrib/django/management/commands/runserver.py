@@ -115,7 +115,9 @@ class Command(_base()):
 
     def _host(self) -> str:
         host: str = self.addr
-        if not self.use_ipv6 or (is_literal(host) and host != "localhost"):
+        if self.use_ipv6 and host == "localhost":
+            return str(self.default_addr_ipv6)
+        if not self.use_ipv6 or is_literal(host):
             return host
         # A name, and `--ipv6`: of its addresses one of that family.
         try:
