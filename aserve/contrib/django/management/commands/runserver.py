@@ -86,8 +86,10 @@ class Command(_base()):
         """Check and serve, in the process that does."""
         if not options["skip_checks"]:
             self.stdout.write("Performing system checks...\n\n")
-            # The own method selects no checks, so that nothing is checked before `handle`.
-            kwargs = super(runserver.Command, self).get_check_kwargs(options)
+            # Since Django 5.2. The method of `runserver` itself selects no checks, so that nothing
+            # is checked before `handle`.
+            usual = getattr(super(runserver.Command, self), "get_check_kwargs", None)
+            kwargs = usual(options) if usual is not None else {}
             self.check(**{**kwargs, "display_num_errors": True})
         self.check_migrations()
         for connection in connections.all(initialized_only=True):
