@@ -52,6 +52,11 @@ def answer(port: int, text: str) -> int:
     raise AssertionError(body)
 
 
+def is_served(port: int) -> bool:
+    """Ask until the page itself comes; the page of an error shows the same word, as source."""
+    return any(ask(port) == (200, "one") for _ in range(10_000))
+
+
 def port_of(child: Child) -> int:
     """Of a server whose first load has failed."""
     return int(child.wait_for(r"Until then \S+:(\d+) shows this")[1])
@@ -83,7 +88,7 @@ def test_what_breaks_is_shown_and_the_server_lives(
     assert answer(child.port, told) == 500
     child.wait_for(re.escape(told))
     path.write_text(fine)
-    assert answer(child.port, "one") == 200
+    assert is_served(child.port)
     assert child.end(signal.SIGINT) == 0
 
 
@@ -98,7 +103,7 @@ def test_what_is_broken_at_the_start(folder: Path, manage: Command, name: str) -
     assert answer(port, told) == 500
     assert told in child.errors
     path.write_text(fine)
-    assert answer(port, "one") == 200
+    assert is_served(port)
     # Served with static files, though the apps were not known at the start.
     assert ask(port, "/static/admin/css/base.css")[0] == 200
     assert child.end(signal.SIGINT) == 0
