@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from .api import Hooks, load_credentials, make_config, open_configured, open_sockets
@@ -72,10 +73,13 @@ def run(
         options = {**mine, **options}
     config = make_config(app, host, port, options)
     config = dataclasses.replace(config, reload=bool(reload))
-    if not config.reload and config.processes == 1:
-        run_configured(app, config, hooks)
-    elif (serve_here := role.serve_here) is not None:
+    if (serve_here := role.serve_here) is not None:
+        # Whatever is asked for now: this process has the sockets, and what runs behind the first
+        # app is a server like any other.
+        role.serve_here = None
         serve_here(app, config, hooks)
+    elif not config.reload and config.processes == 1:
+        run_configured(app, config, hooks)
     else:
         sys.exit(_run_script_again(config, hooks or Hooks()))
 
@@ -86,6 +90,7 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
     from .reload.script import describe
     from .supervise import Plan, check_is_possible, supervise
 
+    started_at = perf_counter()
     option = "reload" if config.reload else "processes"
     check_is_possible(option, getattr(config, option))
     _refuse_inside_a_loop()
@@ -103,7 +108,7 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
             directory=str(Path.cwd()),
             is_watching=bool(config.reload),
             typed=shlex.join(["python", *sys.orig_argv[1:]]),
-            about=About(features=("reload",) if config.reload else ()),
+            about=About(features=("reload",) if config.reload else (), started_at=started_at),
         )
         return supervise(plan)
     finally:

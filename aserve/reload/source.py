@@ -32,7 +32,8 @@ _OWN_PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 
 def _foreign_places() -> tuple[str, ...]:
     """Where other people's code is: the standard library, installed packages, and aserve."""
-    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")  # `flask` is in the last
+    paths = {sysconfig.get_path(name) for name in names}
     paths |= {*site.getsitepackages(), site.getusersitepackages(), _OWN_PACKAGE}
     return tuple(
         os.path.join(os.path.realpath(path), "") for path in paths if path
