@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -67,18 +69,24 @@ class Child:
         self.errors = ""
         self._changed = threading.Condition()
         self._ended = False
+        self._wake = os.pipe()
         self._thread = threading.Thread(target=self._gather, daemon=True)
         self._thread.start()
 
     def _gather(self) -> None:
+        """Until its end, or until nobody wants more: what it has started may outlive it."""
         assert self.process.stderr is not None
-        for line in self.process.stderr:
+        descriptor = self.process.stderr.fileno()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while True:
+            ready, _, _ = select.select([descriptor, self._wake[0]], [], [])
+            data = os.read(descriptor, 65_536) if descriptor in ready else b""
             with self._changed:
-                self.errors += line
+                self.errors += decoder.decode(data)
+                self._ended = not data
                 self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+            if not data:
+                return
 
     @property
     def pid(self) -> int:
@@ -133,7 +141,10 @@ class Child:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        os.write(self._wake[1], b"x")
         self._thread.join(DEADLINE)
+        for descriptor in self._wake:
+            os.close(descriptor)
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()

@@ -9,8 +9,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .conftest import DEADLINE, Start
 from .test_reload import ask
@@ -27,6 +30,13 @@ LINE = 4
 Message = dict[str, Any]
 
 
+def _connect(port: int) -> socket.socket:
+    """The adapter names its port before it listens there, and again between two clients."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+
+
 class Session:
     """One connection of an editor to the adapter.
 
@@ -37,7 +47,7 @@ class Session:
     """
 
     def __init__(self, port: int, path: Path, **more: Any) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+        self._sock = _connect(port)
         self._file = self._sock.makefile("rb")
         self._number = 0
         self._unread: list[Message] = []
@@ -92,7 +102,16 @@ class Session:
         self._sock.close()
 
 
-def test_an_editors_breakpoints(tmp_path: Path, start: Start) -> None:
+@pytest.fixture
+def sessions() -> Iterator[list[Session]]:
+    """Closed in any case: the adapter is a process of debugpy's own, and ends with the last."""
+    made: list[Session] = []
+    yield made
+    for session in made:
+        session.close()
+
+
+def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Session]) -> None:
     """`python -m debugpy -m aserve`: each process is announced, and stops where it is told."""
     app = tmp_path / "app.py"
     app.write_text(APP)
@@ -102,13 +121,8 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start) -> None:
         sys.executable, "-Xfrozen_modules=off", "-m", "debugpy", "--listen", f"127.0.0.1:{adapter}",
         "--wait-for-client", "-m", "aserve", "app.py", "--port", "0", "--reload", raw=True,
     )  # fmt: skip
-    while True:
-        try:
-            main = Session(adapter, app)
-            break
-        except ConnectionRefusedError:
-            assert child.process.poll() is None
-    sessions = [main]
+    main = Session(adapter, app)
+    sessions.append(main)
     stops: queue.Queue[None] = queue.Queue()
 
     def drive(session: Session) -> None:
@@ -137,9 +151,6 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start) -> None:
         stops.get(timeout=DEADLINE)
     child.send(signal.SIGTERM)
     assert child.process.wait(DEADLINE) == 0
-    # The adapter is a process of debugpy's own, and ends with the last session.
-    for session in sessions:
-        session.close()
 
 
 def quietly(work: Any, *arguments: Any) -> None:
