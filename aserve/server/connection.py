@@ -365,10 +365,9 @@ class Connection(asyncio.Protocol):
         if exchange is not self.exchange or not self._own():
             sock.close()
             return
-        pool = self._server.pool
 
         def end(tunnel: Tunnel) -> None:
-            pool.shrink()
+            self.return_thread()
             self._tunnel = None
             self._observe(exchange, complete=True)
             self._server.discard(tunnel)
@@ -377,10 +376,18 @@ class Connection(asyncio.Protocol):
         self._tunnel = tunnel
         self._server.replace(self, tunnel)
         # Its thread is the app's for as long as it likes.
-        pool.grow()
+        self.lend_thread()
         tunnel.start(self._h1.buffered_data)
         if self._server.is_draining:
             tunnel.announce_close()
+
+    def lend_thread(self) -> None:
+        """See `Carrier`: another one takes its place."""
+        self._server.pool.grow()
+
+    def return_thread(self) -> None:
+        """See `Carrier`."""
+        self._server.pool.shrink()
 
     def end_tunnel(self) -> None:
         """See `Carrier`."""

@@ -70,6 +70,14 @@ class Carrier(Protocol):
         """And it has ended."""
         ...
 
+    def lend_thread(self) -> None:
+        """The worker waits for a client, and no code of the app runs in it."""
+        ...
+
+    def return_thread(self) -> None:
+        """It is back."""
+        ...
+
     def send_continue(self) -> None:
         """Tell the client to send its body."""
         ...
@@ -364,7 +372,18 @@ class Exchange:
         if turn.descriptor < 0:
             raise ClientDisconnected("the client left before it got the file")
         # `send` closes the descriptor, also when the connection was cut since it was granted.
-        sent = filesend.send(turn.descriptor, descriptor, offset, size, lambda: self.closed)
+        place = (turn.descriptor, descriptor, offset, size)
+        lent: list[None] = []
+
+        def lend() -> None:
+            lent.append(None)
+            self.connection.post(self.connection.lend_thread)
+
+        try:
+            sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=lend)
+        finally:
+            if lent:
+                self.connection.post(self.connection.return_thread)
         self._put(sent)
         return sent
 

@@ -29,7 +29,13 @@ _PIECE: Final = 262_144
 
 
 def send(
-    to_descriptor: int, from_descriptor: int, offset: int, size: int, is_cut: Callable[[], bool]
+    to_descriptor: int,
+    from_descriptor: int,
+    offset: int,
+    size: int,
+    *,
+    is_cut: Callable[[], bool],
+    on_wait: Callable[[], object] = int,
 ) -> int:
     """Send `size` bytes of a file; blocks until the kernel has taken them.
 
@@ -39,6 +45,7 @@ def send(
         offset: Where to start, in bytes.
         size: How many bytes.
         is_cut: Says whether the connection was given up meanwhile.
+        on_wait: Called when the client has to be waited for, the first time.
 
     Returns:
         The bytes sent: fewer than `size` only when the file turned out to be shorter.
@@ -51,6 +58,7 @@ def send(
         poll.register(to_descriptor, select.POLLOUT)
         buffer = memoryview(bytearray(min(size, _PIECE)))
         sent = 0
+        has_waited = False
         while sent < size:
             piece = buffer[: size - sent]
             piece = piece[: os.preadv(from_descriptor, [piece], offset + sent)]
@@ -63,6 +71,9 @@ def send(
                 try:
                     piece = piece[os.write(to_descriptor, piece) :]
                 except BlockingIOError:
+                    if not has_waited:
+                        has_waited = True
+                        on_wait()
                     poll.poll(_POLL_MILLISECONDS)
                 except ConnectionError as error:
                     raise ClientDisconnected("the client left while a file was sent") from error

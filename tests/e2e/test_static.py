@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+import aserve
 from aserve.static import StaticFiles
 
 from ..helpers import ServerInThread, raw_exchange
@@ -159,3 +161,23 @@ def test_file_that_shrinks_does_not_hang_the_client(
     )
     assert done.returncode == 18  # CURLE_PARTIAL_FILE
     assert done.stdout == b"short"
+
+
+def test_a_slow_download_takes_nobodys_thread(tmp_path: Path) -> None:
+    """There is one thread, and a client that does not read its file."""
+    (tmp_path / "large").write_bytes(bytes(50_000_000))
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "3")])
+        return [b"app"]
+
+    with aserve.ServerThread(StaticFiles(app, {"/": tmp_path}), "127.0.0.1", threads=1) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+            slow.sendall(b"GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            assert b" 200 " in slow.recv(100)
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", server.port), timeout=20) as quick:
+                    quick.sendall(b"GET /app HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                    assert quick.makefile("rb").read().endswith(b"app")
+            size = sum(len(piece) for piece in iter(lambda: slow.recv(1 << 20), b""))
+            assert size > 49_999_000
