@@ -205,7 +205,7 @@ def test_a_silent_connection_outlives_its_process(
         until(child, "SyntaxError")
         write(folder / "app.py", "three")
         until(child, "three")
-        half.sendall(b"st: a\r\nConnection: close\r\n\r\n")
+        half.sendall(b"st: localhost\r\nConnection: close\r\n\r\n")
         silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         for sock in (silent, half):
             data = b""
