@@ -346,6 +346,12 @@ def test_other_overrides_are_named_one_time(caplog: pytest.LogCaptureFixture) ->
 # -- ServerProcess -------------------------------------------------------------------------
 
 
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spawned process finds this module by its name, as it stands in a pickle."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
 def pid_app(environ: Environ, start_response: StartResponse) -> list[bytes]:
     start_response("200 OK", [])
     if environ["PATH_INFO"] == "/end":
@@ -353,7 +359,7 @@ def pid_app(environ: Environ, start_response: StartResponse) -> list[bytes]:
     return [str(os.getpid()).encode()]
 
 
-def test_a_process_serves_and_ends() -> None:
+def test_a_process_serves_and_ends(importable: None) -> None:
     with aserve.ServerProcess(pid_app) as server:
         assert int(get(server.url)) == server.pid != os.getpid()
         assert server.exitcode is None
@@ -373,14 +379,14 @@ def test_an_app_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         aserve.ServerProcess("shop:app").start()
 
 
-def test_a_process_that_cannot_listen() -> None:
+def test_a_process_that_cannot_listen(importable: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         with pytest.raises(aserve.AserveError, match="in use"):
             aserve.ServerProcess(pid_app, "127.0.0.1", port).start()
 
 
-def test_a_process_that_the_app_ends() -> None:
+def test_a_process_that_the_app_ends(importable: None) -> None:
     server = aserve.ServerProcess(pid_app).start()
     assert int(get(f"{server.url}/end")) == server.pid
     server.join(DEADLINE)
@@ -396,7 +402,7 @@ def _get_token(port: int, queue: Any) -> None:
     aserve.run_simple("127.0.0.1", port, app)
 
 
-def test_a_token_comes_back_through_a_queue() -> None:
+def test_a_token_comes_back_through_a_queue(importable: None) -> None:
     """The example of Werkzeug's documentation, where the process is ended behind it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]

@@ -120,7 +120,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         for child in self._alive:
-            self._loop.remove_reader(child.channel.fileno())
+            if not child.channel.is_closed:  # it may have ended a moment ago
+                self._loop.remove_reader(child.channel.fileno())
             child.end()
         self._relay.close()
 
@@ -151,6 +152,9 @@ class Supervisor:
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
+            before = self._changes.get(change.path) or self._reasons.get(change.path)
+            if before is not None and (before.kind, change.kind) == ("created", "edited"):
+                change = before  # made, and then filled
             self._changes[change.path] = change
         self._events.put_nowait(Event(What.CHANGED))
         self._burst.change()

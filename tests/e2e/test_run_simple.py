@@ -64,7 +64,7 @@ def test_the_reloader(tmp_path: Path, start: Start, way: str) -> None:
     (tmp_path / "data.txt").write_text("new")
     child.wait_for(r"data\.txt', reloading \(created\)")
     assert "ignored.py" not in child.errors
-    assert child.end(signal.SIGINT) == 0
+    assert child.end(signal.SIGINT) == 0, child.errors
 
 
 def test_several_processes(tmp_path: Path, start: Start) -> None:
