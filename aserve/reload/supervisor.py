@@ -24,7 +24,7 @@ from .page import Page
 from .relay import Relay
 from .snapshot import Change
 from .stock import Stock, stamp_of_places
-from .telling import CLEAR_SCREEN, HELP, describe, fate
+from .telling import CLEAR_SCREEN, HELP, describe, fate, may_be_a_collision
 from .watch import Watcher
 
 __all__ = ["Supervisor"]
@@ -64,6 +64,7 @@ class Supervisor:
         self._last_report: Message = {}
         # A load failed while an old process still held something that there is only one of.
         self._may_have_collided = False
+        self._is_beside_others = False  # when the load began
         self._changes: dict[str, Change] = {}
         self._reasons: dict[str, Change] = {}  # those of the load that is under way
         self._burst = Burst(self._load_now)
@@ -221,6 +222,7 @@ class Supervisor:
         self._burst.loaded_at = self._burst.loaded_at or perf_counter()
         child = self._stock.take()
         child.generation = generation
+        self._is_beside_others = any(one.generation != generation for one in self._children)
         self._children.add(child)
         numbers = [sock.fileno() for sock in self._launch.sockets]
         variables = self._launch.variables()
@@ -357,8 +359,7 @@ class Supervisor:
         if message["type"] == "failed":
             child.failed = True
             self._report = message
-            others = (one.generation != child.generation for one in self._children)
-            self._may_have_collided = any(others)
+            self._may_have_collided = self._is_beside_others and may_be_a_collision(message)
         if self._watcher is not None:
             files, roots = message["files"], tuple(message["roots"])
             changes = await asyncio.to_thread(self._watcher.adopt, files, roots)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable
 from typing import Final
 
+from .channel import Message
 from .snapshot import Change
 
-__all__ = ["CLEAR_SCREEN", "HELP", "describe", "fate"]
+__all__ = ["CLEAR_SCREEN", "HELP", "describe", "fate", "may_be_a_collision"]
 
 HELP: Final = "Keys: r reload, o open the browser, c clear the screen, q quit, h this help"
 
@@ -24,6 +26,11 @@ def describe(changes: Iterable[Change]) -> str:
     path, kind = listed[0]
     more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
     return f"Detected change in {path!r}, reloading ({kind}{more})"
+
+
+def may_be_a_collision(report: Message) -> bool:
+    """Whether an app could not be loaded because something is taken: a port, a locked database."""
+    return re.search(r"\[Errno \d+\]|locked|in use", str(report["summary"])) is not None
 
 
 def fate(status: int) -> str:

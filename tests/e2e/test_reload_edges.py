@@ -105,7 +105,6 @@ def test_an_app_that_listens_on_a_port_of_its_own(tmp_path: Path, start: Start) 
     for number in range(1, 6):
         app.write_text(f"WORD = '{number}'\n" + code)
         # On a busy machine the old process may still hold it: then the load is tried again.
-        assert until(child, f"{number}").startswith(("200", "500"))
         while get(child) != (200, str(number)):
             pass
 
