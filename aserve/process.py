@@ -9,7 +9,6 @@ import threading
 from collections import deque
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from .api import Hooks, make_config
@@ -144,12 +143,7 @@ class ServerProcess:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.terminate()
         self.join(self._config.grace + _KILL_SECONDS)
         if self.exitcode is None:

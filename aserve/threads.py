@@ -10,16 +10,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from .api import Hooks, make_config, open_configured
+from .api import Hooks, make_config, open_configured, open_sockets
 from .config import ServerConfig, ServerOptions
 from .errors import AserveError
 from .events import ExchangeRecord
 from .handler import honour
 from .lifecycle import run_callbacks
-from .net.listeners import UnixFile, open_listeners
 from .server import Server
 from .types import Environ, StartResponse, WSGIApp
 
@@ -122,12 +120,7 @@ class ServerThread:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.shutdown()
 
     def _work(self) -> None:
@@ -173,10 +166,7 @@ class WSGIServer:
         self.multithread = config.threads > 1
         self._config = config
         self._hooks = hooks
-        self._sockets = open_listeners(
-            config.host, config.port, uds=config.uds, fd=config.fd, backlog=config.backlog
-        )
-        self._files = [] if config.fd is not None else UnixFile.of_all(self._sockets)
+        self._sockets, self._files = open_sockets(config, hooks)
         self.socket: socket.socket = self._sockets[0]
         name = self.socket.getsockname()
         self.server_address: Any = name[:2] if isinstance(name, tuple) else name

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import os
 import signal
@@ -158,8 +159,6 @@ class _Child:
 
     def _serve_for_script(self, app: Any, config: ServerConfig, hooks: Hooks | None) -> None:
         """In the place of `run`; returns at the end, unless the app is to be loaded anew."""
-        import dataclasses
-
         from .loader import LoadedApp
         from .loader.shape import kind_of
         from .reload.script import shown_name
@@ -224,8 +223,6 @@ class _Child:
         return Hooks(sockets=self._sockets, on_exchange=on_exchange)
 
     def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
-        import dataclasses
-
         from .api import open_configured
         from .running import loop_factory
 

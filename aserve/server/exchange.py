@@ -326,7 +326,7 @@ class Exchange:
 
     def whole(self, response: Response, body: bytes) -> None:
         """Queue a complete response."""
-        if self.direct is not None and not self.is_taken and self.claim():
+        if self.direct is not None and self.claim():
             self.direct.answer(self, response, body)
         else:
             self.queue_whole(response, body)
