@@ -18,7 +18,8 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
 # Making an environment costs more than most sessions; the package is installed afresh anyway.
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "docs"]
+# What failed must be the last that is read, not half an hour further up.
+nox.options.stop_on_first_error = True
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -78,6 +79,9 @@ def _found_pythons() -> list[str]:
 
 
 PYTHONS = _found_pythons()
+# The current Python runs the tests once, under coverage; `nox -s tests` runs them on each without.
+nox.options.sessions = ["lint", "types", "docs", "coverage"]
+nox.options.sessions += [f"tests-{version}" for version in PYTHONS if version != CURRENT]
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
