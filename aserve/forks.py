@@ -1,12 +1,21 @@
-"""Processes that the app forks must not act on the server's behalf."""
+"""Forks: the app's must not act on the server's behalf, and the server's must not outlive it."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import signal
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final, NoReturn
 
-__all__ = ["forget_signals"]
+__all__ = ["die_with_parent", "forget_exits", "forget_signals", "leave", "reseed"]
+
+_PR_SET_PDEATHSIG: Final = 1
+# How long each of the app's own exit functions may take, once everything is answered.
+_EXIT_SECONDS: Final = 1.0
 
 _numbers: set[int] = set()
 _is_registered = False
@@ -36,3 +45,66 @@ def _restore() -> None:
     for number in _numbers:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with its parent, also one that holds Python's lock.
+
+    Linux (prctl(2)); elsewhere the end of a channel has to do. With "parent" the kernel means the
+    thread that has forked.
+
+    Args:
+        parent: The number that the parent has, or had.
+    """
+    if not sys.platform.startswith("linux"):  # pragma: no cover
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # it was quicker
+
+
+def reseed() -> None:
+    """Forks must not draw the same numbers; `random` sees to that by itself."""
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        with contextlib.suppress(Exception):
+            numpy_random.seed()
+
+
+def forget_exits() -> None:
+    """In a fork: what the parent wants done at its exit is done by the parent alone.
+
+    Kept is what looks after a process's own children and logs, for those of the fork.
+    """
+    atexit._clear()
+    for name, function in (("logging", "shutdown"), ("multiprocessing.util", "_exit_function")):
+        if (module := sys.modules.get(name)) is not None:
+            atexit.register(getattr(module, function))
+
+
+def leave(status: int) -> NoReturn:
+    """End this process, whatever threads of the app still do; its exit functions have a moment.
+
+    Args:
+        status: The exit status.
+    """
+    # Pools of processes end theirs before the functions of atexit.
+    _for_a_moment(lambda: [function() for function in reversed(_thread_exits())])
+    _for_a_moment(atexit._run_exitfuncs)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+def _thread_exits() -> list[Callable[[], object]]:
+    """What `concurrent.futures` wants done, before Python joins all threads."""
+    return list(getattr(threading, "_threading_atexits", ()))
+
+
+def _for_a_moment(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(_EXIT_SECONDS)

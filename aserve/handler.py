@@ -18,7 +18,7 @@ from .errors import ClientDisconnected
 from .events import ExchangeRecord
 from .types import Environ, StartResponse, WSGIApp
 
-__all__ = ["WSGIRequestHandler", "honour"]
+__all__ = ["WSGIRequestHandler", "adapt"]
 
 _log = logging.getLogger("aserve")
 _access_log = logging.getLogger("aserve.access")
@@ -107,7 +107,36 @@ class _Server:
         self.ssl_context = True if environ.get("wsgi.url_scheme") == "https" else None
 
 
-def honour(
+def adapt(
+    app: WSGIApp, request_handler: type[Any] | None, *, passthrough_errors: bool
+) -> tuple[WSGIApp, Callable[[ExchangeRecord], object] | None]:
+    """The app with what Werkzeug's arguments ask for, and an observer of exchanges."""
+    observe = None
+    if passthrough_errors:
+        app = _PassThrough(app)
+    if request_handler is not None:
+        app, observe = _honour(app, request_handler)
+    return app, observe
+
+
+class _PassThrough:
+    """An app whose exceptions are shown to the thread's hook, which debuggers watch."""
+
+    def __init__(self, app: WSGIApp) -> None:
+        self._app = app
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
+        try:
+            return self._app(environ, start_response)
+        except Exception:
+            kind, error, trace = sys.exc_info()
+            assert kind is not None
+            hook = threading.ExceptHookArgs((kind, error, trace, threading.current_thread()))
+            threading.excepthook(hook)
+            raise
+
+
+def _honour(
     app: WSGIApp, handler: type[Any]
 ) -> tuple[WSGIApp, Callable[[ExchangeRecord], object] | None]:
     """An app, and an observer of exchanges, that call what a handler class overrides.
@@ -223,12 +252,13 @@ class _Observer:
     def __init__(self, handler: type[Any], *, is_logging: bool) -> None:
         self._handler = handler
         self._is_logging = is_logging
-        self._records: queue.SimpleQueue[ExchangeRecord] = queue.SimpleQueue()
+        self._records: queue.SimpleQueue[ExchangeRecord]
         self._thread: threading.Thread | None = None
 
     def __call__(self, record: ExchangeRecord) -> None:
         """On the loop thread, which what people override may not hold up."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # it was, before a fork
+            self._records = queue.SimpleQueue()
             self._thread = threading.Thread(target=self._run, name="aserve-handler", daemon=True)
             self._thread.start()
         self._records.put(record)

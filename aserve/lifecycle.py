@@ -31,7 +31,8 @@ def on_shutdown(function: Callable[[], object]) -> Callable[[], object]:
 
     At the end and at each reload alike, because a reload ends the process of the old code. Usable
     as a decorator. `aserve`, `run`, `run_simple`, `ServerThread` and `ServerProcess` look to it;
-    `open_server`, `serve` and `make_server`, whose caller goes on behind them, do not. Any thread.
+    `open_server`, `serve` and `make_server`, whose caller goes on behind them, do not, but each of
+    the `processes` of `make_server` does. Any thread.
 
     Args:
         function: Called without arguments, in a thread of its own, for at most 2 seconds.

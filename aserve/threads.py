@@ -7,22 +7,25 @@ import contextlib
 import dataclasses
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from .api import Hooks, make_config, open_configured, open_sockets
+from . import prefork
+from .api import Hooks, load_credentials, make_config, open_configured, open_sockets
 from .config import ServerConfig, ServerOptions
-from .errors import AserveError
+from .errors import AserveError, ConfigError
 from .events import ExchangeRecord
-from .handler import honour
+from .handler import adapt
 from .lifecycle import run_callbacks
 from .server import Server
-from .types import Environ, StartResponse, WSGIApp
+from .types import WSGIApp
 
 if TYPE_CHECKING:
-    from .net.credentials import SSLContextLike  # a Python may have been built without ssl
+    from .net.credentials import (  # a Python may have been built without ssl
+        Credentials,
+        SSLContextLike,
+    )
 
 __all__ = ["ServerThread", "WSGIServer", "adapt", "check_parallel", "check_port", "make_server"]
 
@@ -153,17 +156,17 @@ class WSGIServer:
         app: The WSGI application.
         ssl_context: As it was given.
         multithread: Whether several requests run at the same time.
-        multiprocess: False.
+        multiprocess: Whether `serve_forever` serves by several processes.
         timeout: Seconds that `handle_request` waits; None for as long as it takes.
     """
 
-    multiprocess = False
     timeout: float | None = None
 
     def __init__(self, app: WSGIApp, config: ServerConfig, hooks: Hooks) -> None:
         self.app = app
         self.ssl_context = hooks.ssl_context
         self.multithread = config.threads > 1
+        self.multiprocess = config.processes > 1
         self._config = config
         self._hooks = hooks
         self._sockets, self._files = open_sockets(config, hooks)
@@ -174,6 +177,8 @@ class WSGIServer:
         self.port = name[1] if isinstance(name, tuple) else 0
         self._lock = threading.Lock()
         self._serving: Server | None = None
+        self._workers: prefork.Workers | None = None
+        self._is_worker = False
         self._must_stop = False
         self._stopped = threading.Event()
         self._stopped.set()
@@ -185,11 +190,20 @@ class WSGIServer:
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown` or Ctrl-C, and close. Blocks.
 
+        With several processes this one only looks after them, and each of them is a fork of it, as
+        it is now. At their end they call what `on_shutdown` was given.
+
         Args:
             poll_interval: For the sake of callers; nothing is polled.
+
+        Raises:
+            ConfigError: TLS cannot be set up.
         """
         try:
-            self._run(lambda server: server)
+            if self.multiprocess:
+                self._run_workers()
+            else:
+                self._run(lambda server: server)
         finally:
             self.server_close()
 
@@ -203,12 +217,18 @@ class WSGIServer:
         self._run(watch, is_single=True)
 
     def shutdown(self) -> None:
-        """Finish what runs, and return when `serve_forever` has. Any thread."""
+        """Finish what runs, and return when `serve_forever` has. Any thread.
+
+        In one of several processes it returns at once: they all end, also the one that asks.
+        """
         with self._lock:
             self._must_stop = True
             if self._serving is not None:
                 self._serving.shutdown()
-        self._stopped.wait()
+            if self._workers is not None:
+                self._workers.stop()
+        if not self._is_worker:
+            self._stopped.wait()
 
     def server_close(self) -> None:
         """Close the listening sockets. Idempotent."""
@@ -235,7 +255,34 @@ class WSGIServer:
         finally:
             self._stopped.set()
 
-    async def _serve(self, on_ready: Callable[[Server], object], *, is_single: bool) -> None:
+    def _run_workers(self) -> None:
+        # Before they part: a certificate that is made on the spot has to be the same for all.
+        tls = load_credentials(self._config, self._sockets, self._hooks.ssl_context)
+
+        def work(on_ready: Callable[[Server], object]) -> None:
+            # Another thread may have held the lock at the moment of the fork.
+            self._lock = threading.Lock()
+            self._is_worker = True
+            self._workers = None
+            asyncio.run(self._serve(on_ready, tls=tls))
+
+        with self._lock:
+            if self._must_stop:
+                return
+            self._stopped.clear()
+            self._workers = prefork.Workers(self._config.processes, work, self._config.grace)
+        try:
+            self._workers.run()
+        finally:
+            self._stopped.set()
+
+    async def _serve(
+        self,
+        on_ready: Callable[[Server], object],
+        *,
+        is_single: bool = False,
+        tls: Credentials | None = None,
+    ) -> None:
         def on_exchange(record: ExchangeRecord) -> None:
             if self._hooks.on_exchange is not None:
                 self._hooks.on_exchange(record)
@@ -245,7 +292,7 @@ class WSGIServer:
         # The engine closes what it serves on; these have to outlive it.
         copies = [sock.dup() for sock in self._sockets]
         hooks = dataclasses.replace(self._hooks, sockets=copies, on_exchange=on_exchange)
-        async with open_configured(self.app, self._config, hooks) as server:
+        async with open_configured(self.app, self._config, hooks, tls) as server:
             with self._lock:
                 self._serving = server
                 if self._must_stop:
@@ -273,7 +320,8 @@ def make_server(
         port: TCP port; 0 picks a free one.
         app: The WSGI application.
         threaded: Run up to 40 requests at the same time, and not one after the other.
-        processes: 1; `run_simple` and `run` serve by several.
+        processes: How many processes serve; above 1 they are forks of the caller's, which
+            `serve_forever` starts. `handle_request` serves in the caller's in any case.
         request_handler: See `run_simple`.
         passthrough_errors: See `run_simple`.
         ssl_context: See `Hooks`.
@@ -282,15 +330,18 @@ def make_server(
     Raises:
         TypeError: `port` is no int.
         ValueError: Both `threaded` and several `processes`.
-        ConfigError: An argument cannot be used.
+        ConfigError: An argument cannot be used; several `processes` on a system without `fork`.
         ListenError: The address cannot be bound.
     """
     check_port(port)
     check_parallel(threaded=threaded, processes=processes)
+    if processes > 1 and not prefork.AVAILABLE:
+        fix = "needs `fork`, which this system does not have; `run_simple` and `run` do without"
+        raise ConfigError("processes", processes, fix)
     options: ServerOptions = {"threads": 40 if threaded else 1, "processes": processes}
     if fd is not None:
         options["fd"] = os.dup(fd)
-    config = make_config(app, host, port, options, has_loop=True)
+    config = make_config(app, host, port, options)
     adapted, observe = adapt(app, request_handler, passthrough_errors=passthrough_errors)
     return WSGIServer(adapted, config, Hooks(ssl_context=ssl_context, on_exchange=observe))
 
@@ -309,32 +360,3 @@ def check_parallel(*, threaded: bool, processes: int) -> None:
     """
     if threaded and processes > 1:
         raise ValueError("a server has several threads or several processes, not both")
-
-
-def adapt(
-    app: WSGIApp, request_handler: type[Any] | None, *, passthrough_errors: bool
-) -> tuple[WSGIApp, Callable[[ExchangeRecord], object] | None]:
-    """The app with what Werkzeug's arguments ask for, and an observer of exchanges."""
-    observe = None
-    if passthrough_errors:
-        app = _PassThrough(app)
-    if request_handler is not None:
-        app, observe = honour(app, request_handler)
-    return app, observe
-
-
-class _PassThrough:
-    """An app whose exceptions are shown to the thread's hook, which debuggers watch."""
-
-    def __init__(self, app: WSGIApp) -> None:
-        self._app = app
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
-        try:
-            return self._app(environ, start_response)
-        except Exception:
-            kind, error, trace = sys.exc_info()
-            assert kind is not None
-            hook = threading.ExceptHookArgs((kind, error, trace, threading.current_thread()))
-            threading.excepthook(hook)
-            raise

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import aserve
-from aserve import lifecycle
+from aserve import lifecycle, prefork
 from aserve.threads import WSGIServer
 from aserve.types import Environ, StartResponse
 
@@ -54,11 +54,13 @@ class Gate:
 
 
 def test_a_thread_serves_and_ends() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with aserve.ServerThread(hello) as server:
         assert get(f"{server.url}/a") == b"hello /a"
         assert server.port
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(DEADLINE)  # it has done its work, and is on its way out
+        assert not thread.is_alive()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
@@ -236,10 +238,16 @@ def test_wrong_arguments() -> None:
         aserve.make_server("localhost", "80", hello)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not both"):
         aserve.make_server("localhost", 0, hello, threaded=True, processes=2)
-    with pytest.raises(aserve.ConfigError, match="processes: 2 works with `run`"):
-        aserve.make_server("localhost", 0, hello, processes=2)
+    with pytest.raises(aserve.ConfigError, match="processes: 1000 is not between 1 and 100"):
+        aserve.make_server("localhost", 0, hello, processes=1000)
     with pytest.raises(TypeError, match="must be a subclass of WSGIRequestHandler"):
         aserve.make_server("localhost", 0, hello, request_handler=dict)
+
+
+def test_several_processes_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefork, "AVAILABLE", False)
+    with pytest.raises(aserve.ConfigError, match="processes: 2 needs `fork`, which this system"):
+        aserve.make_server("localhost", 0, hello, processes=2)
 
 
 def test_a_descriptor_and_a_unix_socket(tmp_path: Path) -> None:

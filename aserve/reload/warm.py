@@ -20,7 +20,6 @@ import gc
 import importlib
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -28,12 +27,12 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from ..forks import die_with_parent, reseed
 from .channel import Channel, Message
 from .source import is_users
 
-__all__ = ["Recruit", "die_with_parent", "preload"]
+__all__ = ["Recruit", "preload"]
 
-_PR_SET_PDEATHSIG: Final = 1
 # MADV_POPULATE_WRITE and MADV_POPULATE_READ of madvise(2), by the access to a mapping.
 _ADVICE: Final = {"rw-p": 23, "r-xp": 22}
 
@@ -131,23 +130,8 @@ class Recruit:
         self._forks.clear()
         os.set_inheritable(descriptor, False)
         self.channel = Channel(socket.socket(fileno=descriptor))
-        _reseed()
+        reseed()
         return True
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process with its parent, also one that holds Python's lock.
-
-    Linux (prctl(2)); elsewhere the end of the channel has to do.
-    """
-    if not sys.platform.startswith("linux"):  # pragma: no cover
-        return
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it was quicker
 
 
 def _own_memory() -> None:
@@ -169,13 +153,6 @@ def _own_memory() -> None:
                 start, end = (int(number, 16) for number in place.split("-"))
                 length = ctypes.c_size_t(end - start)
                 libc.madvise(ctypes.c_void_p(start), length, advice)
-
-
-def _reseed() -> None:
-    """Forks must not draw the same numbers; `random` sees to that by itself."""
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        with contextlib.suppress(Exception):
-            numpy_random.seed()
 
 
 class _Refusal:
