@@ -156,8 +156,9 @@ def _honour(
     for name in sorted(changed - _HONOURED - _HARMLESS):
         _log.warning("%s.%s is not called by aserve", handler.__name__, name)
     adapted = app
-    if "make_environ" in changed or "server_version" in changed:
-        adapted = _Adapted(app, handler, base, changed)
+    is_closing = "protocol_version" in changed and handler.protocol_version == "HTTP/1.0"
+    if is_closing or "make_environ" in changed or "server_version" in changed:
+        adapted = _Adapted(app, handler, base, changed, is_closing=is_closing)
     if changed.isdisjoint((*_LOGGING, "connection_dropped")):
         return adapted, None
     return adapted, _Observer(handler, is_logging=not changed.isdisjoint(_LOGGING))
@@ -204,29 +205,41 @@ def _fill(handler: type[Any], environ: Environ) -> Any:
 
 
 class _Adapted:
-    """The app with the environ and the Server field of a handler class."""
+    """The app with the environ of a handler class, its Server field, and its way with connections.
+
+    `is_closing` stands for its HTTP/1.0. What is spoken is 1.1 all the same: a server names the
+    version that it conforms to (RFC 9110 section 2.5), and an answer may be the last one in both.
+    """
 
     def __init__(
-        self, app: WSGIApp, handler: type[Any], base: type[Any], changed: set[str]
+        self,
+        app: WSGIApp,
+        handler: type[Any],
+        base: type[Any],
+        changed: set[str],
+        *,
+        is_closing: bool,
     ) -> None:
         self._app = app
         self._handler = handler
         self._base = base
         self._makes_environ = "make_environ" in changed
         self._has_version = "server_version" in changed
+        self._is_closing = is_closing
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         filled = _fill(self._handler, environ)
         if self._makes_environ:
             environ = self._environ_of(filled, environ)
-        if not self._has_version:
+        more = [("Connection", "close")] if self._is_closing else []
+        server = [("Server", str(filled.server_version))] if self._has_version else []
+        if not more and not server:
             return self._app(environ, start_response)
-        version = str(filled.server_version)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            if not any(name.lower() == "server" for name, _ in headers):
-                headers = [*headers, ("Server", version)]
-            return start_response(status, headers, exc_info)
+            is_named = any(name.lower() == "server" for name, _ in headers)
+            added = more if is_named else more + server
+            return start_response(status, [*headers, *added], exc_info)
 
         return self._app(environ, start)
 

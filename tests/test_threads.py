@@ -323,6 +323,42 @@ def test_what_a_handler_overrides_is_called(base: Any) -> None:
     assert logged == [("GET /path?q=1 HTTP/1.1", 200, "127.0.0.1")]
 
 
+@pytest.mark.parametrize("base", _bases())
+@pytest.mark.parametrize(
+    ("version", "field", "is_kept"),
+    [
+        (None, None, True),
+        ("HTTP/1.1", None, True),
+        ("HTTP/1.0", None, False),
+        ("HTTP/1.0", "keep-alive", False),
+        ("HTTP/1.1", "close", False),
+    ],
+)
+def test_a_version_that_keeps_no_connection(
+    base: Any, version: str | None, field: str | None, is_kept: bool
+) -> None:
+    class Handler(base):  # type: ignore[misc]
+        if version is not None:
+            protocol_version = version
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("Connection", field)] if field else [])
+        return [environ["SERVER_PROTOCOL"].encode()]
+
+    with aserve.make_server("127.0.0.1", 0, app, request_handler=Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        connection = http.client.HTTPConnection(*server.server_address, timeout=DEADLINE)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.version, answer.read()) == (11, b"HTTP/1.1")
+        assert answer.headers.get_all("Connection") == (None if is_kept else ["close"])
+        assert (connection.sock is not None) is is_kept
+        connection.close()
+        server.shutdown()
+        serving.join(DEADLINE)
+
+
 def test_log_is_where_all_of_them_end() -> None:
     lines: list[str] = []
     done = threading.Event()
