@@ -82,6 +82,9 @@ PYTHONS = _found_pythons()
 # The current Python runs the tests once, under coverage; `nox -s tests` runs them on each without.
 nox.options.sessions = ["lint", "types", "docs", "coverage"]
 nox.options.sessions += [f"tests-{version}" for version in PYTHONS if version != CURRENT]
+OLDER_PYTHON = next((version for version in PYTHONS if version in ("3.11", "3.12")), None)
+if OLDER_PYTHON is not None:
+    nox.options.sessions += ["frameworks"]
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
@@ -101,6 +104,36 @@ def tests(session: nox.Session) -> None:
     session.log(f"Pythons found here: {', '.join(PYTHONS)}")
     _install(session, "test")
     session.run("pytest", *session.posargs)
+
+
+# Older releases that people still have, and the tests that see them.
+OLDER = (
+    # The series before the current one; it declares some options of `flask run` in another way.
+    "flask==3.0.*",
+    # The series that Flask 3.0 was released with.
+    "werkzeug==3.0.*",
+    # The release with long-term support before 5.2. It knows Python up to 3.12.
+    "django==4.2.*",
+)
+_FRAMEWORK_TESTS = (
+    "tests/contrib",
+    "tests/loader",
+    "tests/test_threads.py",
+    "tests/e2e/test_frameworks.py",
+    "tests/e2e/test_live_servers.py",
+    "tests/e2e/test_run_simple.py",
+    "tests/e2e/test_websocket.py",
+    "tests/e2e/test_werkzeug_docs.py",
+)
+
+
+@nox.session(python=OLDER_PYTHON)
+def frameworks(session: nox.Session) -> None:
+    """Run the tests of the frameworks with older releases of them."""
+    _install(session, "test")
+    # Behind the group, whose bounds say what is developed with, and not what works.
+    session.install("--quiet", *OLDER)
+    session.run("pytest", "-q", *(session.posargs or _FRAMEWORK_TESTS))
 
 
 @nox.session
