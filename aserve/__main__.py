@@ -45,7 +45,17 @@ def _start_ahead(words: list[str]) -> Child | None:
 
 # Words with which there is nothing to reload.
 _NEVER_RELOAD = frozenset(
-    ("--no-reload", "demo", "config", "trust", "untrust", "--help", "--help-all", "--version")
+    (
+        "--no-reload",
+        "demo",
+        "config",
+        "trust",
+        "untrust",
+        "pin",
+        "--help",
+        "--help-all",
+        "--version",
+    )
 )
 
 _was_ended = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import inspect
 import socket
@@ -30,6 +31,7 @@ from .types import WSGIApp
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
+    from .debug import DebugSettings
     from .net.credentials import (  # a Python may have been built without ssl
         Credentials,
         SSLContextLike,
@@ -54,12 +56,14 @@ class Hooks:
             pair of paths. What `run_simple` takes.
         on_exchange: Called on the loop thread with the record of each finished exchange.
         on_ready: Called on the loop thread when the server accepts connections.
+        debug: What else there is to say about the debugger, if the option `debug` is on.
     """
 
     sockets: Sequence[socket.socket] | None = None
     ssl_context: SSLContextLike | None = None
     on_exchange: Callable[[ExchangeRecord], object] | None = None
     on_ready: Callable[[Server], object] | None = None
+    debug: DebugSettings | None = None
 
 
 @contextlib.asynccontextmanager
@@ -111,6 +115,8 @@ async def open_configured(
         if tls is None and wants_tls(config, hooks.ssl_context):
             load = functools.partial(load_credentials, config, sockets, hooks.ssl_context)
             tls = await _to_its_end(_in_thread(load))
+        if config.debug:
+            app = _debugged(app, config, hooks.debug)
         if config.allowed_hosts:
             app = HostCheck(app, config.allowed_hosts)
         server = Server(
@@ -131,6 +137,22 @@ async def open_configured(
         yield server
     finally:
         await _to_its_end(_close(server, unix_files))
+
+
+def _debugged(app: WSGIApp, config: ServerConfig, settings: DebugSettings | None) -> WSGIApp:
+    from .debug import DebuggedApplication, DebugSettings  # who does not want it does not pay
+
+    settings = settings or DebugSettings()
+    bound = () if config.host.startswith("unix:") else (config.host,)
+    settings = dataclasses.replace(
+        settings,
+        pin=config.debug_pin or settings.pin,
+        allowed_hosts=(*settings.allowed_hosts, *config.allowed_hosts, *config.names, *bound),
+        eval_from_network=config.debug_eval_from_network or settings.eval_from_network,
+        editor=config.editor or settings.editor,
+    )
+    console_path = "/console" if config.debug_console else None
+    return DebuggedApplication(app, config.debug_eval, console_path=console_path, settings=settings)
 
 
 async def _close(server: Server, unix_files: Sequence[UnixFile]) -> None:

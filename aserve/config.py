@@ -22,6 +22,7 @@ from .options import (
     at_least,
     between,
     check_value,
+    debug_pin_value,
     declare,
     host_name,
     kind_of,
@@ -65,37 +66,37 @@ class Limits:
     # nginx and gunicorn (8,190) draw the line here; browsers stop at about 8,000 themselves.
     limit_request_line: int = declare(
         8190, "Longest request line; longer ones are answered 414.",
-        group="Limits", unit="bytes", check=at_least(64),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(64),
     )  # fmt: skip
     # http.server's own limit; gunicorn allows 100 fields of 8,190 bytes each.
     limit_request_head: int = declare(
         65_536, "Largest header block; larger ones are answered 431.",
-        group="Limits", unit="bytes", check=at_least(256),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(256),
     )  # fmt: skip
     # Twice gunicorn's and http.server's 100: proxies and tracing add dozens.
     limit_request_fields: int = declare(
         200, "Most header fields in one request; more are answered 431.",
-        group="Limits", check=at_least(1),
+        group="Limits", is_rare=True, check=at_least(1),
     )  # fmt: skip
     # Chunk extensions and trailers carry nothing that WSGI can pass on; 16 KiB is ample.
     limit_chunk_overhead: int = declare(
         16_384, "Most bytes of chunk extensions and trailers in one request.",
-        group="Limits", unit="bytes", check=at_least(64),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(64),
     )  # fmt: skip
     # One socket buffer: a form or a JSON call arrives whole, and no thread waits for its bytes.
     body_buffer: int = declare(
         65_536, "Request bodies up to this size are collected before a thread is taken.",
-        group="Limits", unit="bytes", check=at_least(0),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
     # A browser sends this much before it looks for an answer; beyond it, closing is cheaper.
     drain_body: int = declare(
         262_144, "How much of a body that the app left unread is read to keep the connection.",
-        group="Limits", unit="bytes", check=at_least(0),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
     # asyncio's own default: below it every write is a stall, above it only memory grows.
     send_buffer: int = declare(
         65_536, "How much of a response waits for a slow client before the app is held back.",
-        group="Limits", unit="bytes", check=at_least(1024),
+        group="Limits", is_rare=True, unit="bytes", check=at_least(1024),
     )  # fmt: skip
 
 
@@ -123,11 +124,13 @@ class ReloadConfig:
     reloader_interval: float = declare(
         1.0, "How long the reloader `stat` waits between two looks.",
         group="Reloading", metavar="SECONDS", unit="seconds", check=between(0.01, 3600),
+        is_rare=True,
     )  # fmt: skip
     # The new code serves already: this only bounds how long old code lives on beside it.
     reload_grace: float = declare(
         5.0, "How long running requests may finish at a reload, before they are cut.",
         group="Reloading", metavar="SECONDS", unit="seconds", check=between(0, 86_400),
+        is_rare=True,
     )  # fmt: skip
 
 
@@ -146,7 +149,7 @@ class ServerConfig(Limits, ReloadConfig):
     )  # fmt: skip
     strict_port: bool = declare(
         False, "Never move to the next free port when the default one is taken.",
-        group="Listening",
+        group="Listening", is_rare=True,
     )  # fmt: skip
     uds: str | None = declare(
         None, "Listen on this Unix socket instead of host and port.",
@@ -154,13 +157,13 @@ class ServerConfig(Limits, ReloadConfig):
     )  # fmt: skip
     fd: int | None = declare(
         None, "Listen on this inherited file descriptor instead of host and port.",
-        group="Listening", metavar="NUMBER", check=at_least(0),
+        group="Listening", metavar="NUMBER", check=at_least(0), is_rare=True,
     )  # fmt: skip
     # uvicorn's number. Clients wait here while the app restarts, so 128 would refuse some;
     # the kernel lowers it to net.core.somaxconn by itself.
     backlog: int = declare(
         2048, "Connections that may wait to be accepted.",
-        group="Listening", metavar="NUMBER", check=between(1, 65535),
+        group="Listening", metavar="NUMBER", check=between(1, 65535), is_rare=True,
     )  # fmt: skip
 
     allowed_hosts: tuple[str, ...] = declare(
@@ -220,6 +223,32 @@ class ServerConfig(Limits, ReloadConfig):
         None, "Load the app anew when its files change; without a word from you on a terminal, for "
         "a server on loopback.",
         group="Reloading", off_flag="--no-reload",
+    )  # fmt: skip
+
+    debug: bool | None = declare(
+        None, "Show a page for exceptions of the app; without a word from you on the command line, "
+        "for a server on loopback.",
+        group="Debugging", off_flag="--no-debug",
+    )  # fmt: skip
+    debug_eval: bool = declare(
+        True, "Offer a Python console in the frames of the page, behind the PIN.",
+        group="Debugging", off_flag="--no-debug-eval", is_rare=True,
+    )  # fmt: skip
+    debug_eval_from_network: bool = declare(
+        False, "Offer the console to other machines, too: with the PIN, they can run any code.",
+        group="Debugging", is_rare=True,
+    )  # fmt: skip
+    debug_console: bool = declare(
+        False, "Offer a console of its own, at /console.",
+        group="Debugging", is_rare=True,
+    )  # fmt: skip
+    debug_pin: str | None = declare(
+        None, "The PIN of the console, instead of one that is made for you; `off` for none.",
+        group="Debugging", metavar="PIN", check=debug_pin_value, is_secret=True,
+    )  # fmt: skip
+    editor: str | None = declare(
+        None, "What opens files of the page, e.g. `code`, or with `{file}` and `{line}` in it.",
+        group="Debugging", metavar="COMMAND", check=not_empty,
     )  # fmt: skip
 
     access_log: bool = declare(
@@ -288,6 +317,12 @@ class ServerOptions(TypedDict, total=False):
     reloader: Literal["auto", "watchfiles", "stat"]
     reloader_interval: float
     reload_grace: float
+    debug: bool | None
+    debug_eval: bool
+    debug_eval_from_network: bool
+    debug_console: bool
+    debug_pin: str | None
+    editor: str | None
     access_log: bool
     log_level: str
     open: bool

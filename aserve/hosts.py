@@ -57,7 +57,9 @@ class Hosts:
 def name_of(host: str) -> str:
     """The name in a Host field: lower case, without port, brackets and final dot."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].partition("%")[0].lower()
+        literal, _, rest = host[1:].partition("]")
+        # RFC 3986 section 3.2.2: behind the bracket only a port may stand.
+        return host if rest and rest[0] != ":" else literal.partition("%")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "at_least",
     "between",
     "check_value",
+    "debug_pin_value",
     "declare",
     "host_name",
     "kind_of",
@@ -49,6 +50,8 @@ class Option(NamedTuple):
         check: Returns the fix for a bad value, or None for a good one; of a list, for each item.
         optional: Whether None is a value.
         separator: What stands between the items of a list in a text; empty for commas and spaces.
+        is_secret: Its value is shown nowhere.
+        is_rare: Few need it: only `--help-all` and the reference tell of it.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Option(NamedTuple):
     check: Check | None
     optional: bool
     separator: str = ""
+    is_secret: bool = False
+    is_rare: bool = False
 
     @property
     def environment(self) -> str:
@@ -88,6 +93,8 @@ def declare(
     unit: str = "",
     check: Check | None = None,
     separator: str = "",
+    is_secret: bool = False,
+    is_rare: bool = False,
 ) -> Any:
     """The default of a field that is an option; the arguments are those of `Option`."""
     return field(
@@ -103,6 +110,8 @@ def declare(
                 "unit": unit,
                 "check": check,
                 "separator": separator,
+                "is_secret": is_secret,
+                "is_rare": is_rare,
             }
         },
     )
@@ -129,6 +138,14 @@ def at_least(low: float) -> Check:
 def not_empty(value: Any) -> str | None:
     """A check: some text."""
     return None if value else "is empty; give a value or leave the option away"
+
+
+def debug_pin_value(value: str) -> str | None:
+    """A check: a PIN that can be typed, or `off`."""
+    digits = value.replace("-", "")
+    if value == "off" or (len(digits) >= 4 and digits.isascii() and digits.isdigit()):
+        return None
+    return "is neither `off` nor four digits or more"
 
 
 # RFC 1123 section 2.1, in ASCII; a first label `*` stands for all.
@@ -200,7 +217,7 @@ def check_value(option: Option, value: Any, spelling: str) -> Any:
         raise ConfigError(spelling, value, f"is not one of {', '.join(option.choices)}")
     for item in value if option.is_list else (value,):
         if option.check is not None and (fix := option.check(item)) is not None:
-            raise ConfigError(spelling, item, fix)
+            raise ConfigError(spelling, "..." if option.is_secret else item, fix)
     return value
 
 

@@ -108,7 +108,11 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
             directory=str(Path.cwd()),
             is_watching=bool(config.reload),
             typed=shlex.join(["python", *sys.orig_argv[1:]]),
-            about=About(features=("reload",) if config.reload else (), started_at=started_at),
+            about=About(
+                features=("reload",) if config.reload else (),
+                started_at=started_at,
+                pin=_pin_for_terminal(config),
+            ),
         )
         return supervise(plan)
     finally:
@@ -209,15 +213,23 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
-    from .console import Console, configure_logging
+    from .console import About, Console, configure_logging
 
     configure_logging(config.log_level)
-    console = Console(config)
+    console = Console(config, About(pin=_pin_for_terminal(config)))
     return dataclasses.replace(
         hooks,
         on_exchange=hooks.on_exchange or console.on_exchange,
         on_ready=console.on_ready,
     )
+
+
+def _pin_for_terminal(config: ServerConfig) -> str:
+    if not config.debug or sys.stderr is None or not sys.stderr.isatty():
+        return ""
+    from .supervise import debug_pin
+
+    return debug_pin(config)
 
 
 if sys.platform == "win32":  # pragma: no cover

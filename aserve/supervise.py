@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import secrets
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import ServerConfig
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .net.credentials import Credentials  # a Python may have been built without ssl
     from .reload.child import Child
 
-__all__ = ["Plan", "check_is_possible", "open_browser", "supervise"]
+__all__ = ["Plan", "check_is_possible", "debug_pin", "open_browser", "supervise"]
 
 # Sockets are handed to other processes.
 AVAILABLE: Final = hasattr(socket, "send_fds")
@@ -61,6 +63,21 @@ class Plan:
     variables: Callable[[], dict[str, str]] = dict
     on_ready: Callable[[ReadyServer], object] | None = None
     child: Child | None = None
+
+
+def debug_pin(config: ServerConfig) -> str:
+    """What a terminal shows as the PIN of the debugger; empty if nobody is asked for one.
+
+    Raises:
+        ConfigError: The one that was set cannot be used.
+    """
+    if not (config.debug and config.debug_eval):
+        return ""
+    from .debug.pin import load_pin
+
+    if (pin := load_pin(str(Path.cwd()), config.debug_pin)) is None:
+        return "off: the console of the debugger is open to whoever reaches this server"
+    return f"{pin} (from debug_pin)" if config.debug_pin else pin
 
 
 def check_is_possible(option: str, value: object) -> None:
@@ -100,6 +117,8 @@ def supervise(plan: Plan) -> int:
             **plan.source,
             "config": dataclasses.asdict(config),
             "adhoc_pem": plan.tls.adhoc_pem.decode() if plan.tls is not None else "",
+            "debug_secret": secrets.token_hex(32),
+            "typed": plan.typed,
         },
         variables=plan.variables,
         command=command(),

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ from .reload.warm import Recruit
 
 if TYPE_CHECKING:
     from .api import Hooks
+    from .debug import DebugSettings
 
 __all__ = ["main"]
 
@@ -64,7 +66,8 @@ def main() -> None:
     recruit = Recruit(channel)
     go, descriptors = recruit.wait()
     # Of a fork it is another one.
-    status = _Child(recruit.channel, go["job"], descriptors).run()
+    job = {**go["job"], "generation": go["generation"]}
+    status = _Child(recruit.channel, job, descriptors).run()
     _leave(status)
 
 
@@ -97,7 +100,8 @@ class _Child:
 
     Args:
         channel: To the supervisor.
-        job: What to load: "app" and "directory", or "script"; and "config", "adhoc_pem".
+        job: What to load: "app" and "directory", or "script"; and "config", "adhoc_pem",
+            "debug_secret", "typed", "generation".
         descriptors: Of the listening sockets.
     """
 
@@ -171,6 +175,7 @@ class _Child:
                 ssl_context=hooks.ssl_context,
                 on_exchange=hooks.on_exchange or ours.on_exchange,
                 on_ready=hooks.on_ready,
+                debug=_merged(hooks.debug, ours.debug),
             )
         self._serve(app, config, ours)
         if self._is_reload:
@@ -220,7 +225,17 @@ class _Child:
 
         configure_logging(config.log_level)
         on_exchange = Console(config).on_exchange if config.access_log else None
-        return Hooks(sockets=self._sockets, on_exchange=on_exchange)
+        return Hooks(sockets=self._sockets, on_exchange=on_exchange, debug=self._debug(config))
+
+    def _debug(self, config: ServerConfig) -> DebugSettings | None:
+        if not config.debug:
+            return None
+        from .debug import DebugSettings
+
+        secret = bytes.fromhex(self._job["debug_secret"])
+        # All processes of a generation are one to the page, and no two runs are.
+        generation = hashlib.sha256(secret + b"%d" % self._job["generation"]).hexdigest()[:16]
+        return DebugSettings(run_secret=secret, generation=generation, typed=self._job["typed"])
 
     def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
         from .api import open_configured
@@ -294,10 +309,21 @@ def _roots_of(files: Iterable[str]) -> list[str]:
     ]
 
 
+def _merged(given: DebugSettings | None, ours: DebugSettings | None) -> DebugSettings | None:
+    """What the program says of its debugger, with what only the run knows."""
+    if given is None or ours is None:
+        return ours
+    return dataclasses.replace(
+        given, run_secret=ours.run_secret, generation=ours.generation, typed=ours.typed
+    )
+
+
 def _load(job: Message) -> Any:
     from .loader import load_app
 
-    return load_app(job["app"], directory=Path(job["directory"]))
+    return load_app(
+        job["app"], directory=Path(job["directory"]), is_debugged=bool(job["config"]["debug"])
+    )
 
 
 def _report(error: AppLoadError) -> dict[str, Any]:

@@ -7,6 +7,7 @@ their own thread, so synchronous tests and worker threads are free to block.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 
@@ -78,6 +79,18 @@ def blocking_calls(loop_guard: blockbuster.BlockBuster) -> Iterator[BlockingCall
     yield _calls
     if seen := _calls.take():
         pytest.fail("\n".join(seen), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PINs of the debugger that belong to the tests, also in the processes that they start."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    if before is None:
+        del os.environ["XDG_STATE_HOME"]
+    else:
+        os.environ["XDG_STATE_HOME"] = before
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ def test_no_flag_or_variable_is_used_twice() -> None:
 @pytest.mark.parametrize("option", list(iter_options()), ids=lambda option: option.name)
 def test_option_is_complete(option: Option) -> None:
     assert option.help.endswith(".")
-    assert option.group in {"Listening", "HTTPS", "Serving", "Reloading", "Output", "Limits"}
+    groups = {"Listening", "HTTPS", "Serving", "Reloading", "Debugging", "Output", "Limits"}
+    assert option.group in groups
     assert option.flags[0].startswith("--")
     assert option.metavar
     # Every default passes its own check.

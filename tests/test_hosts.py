@@ -33,6 +33,7 @@ from aserve.types import Environ, StartResponse
         ("notlocalhost", False),
         ("127.0.0.1.evil.test", False),
         ("[evil.test]", False),
+        ("[::1].evil.test", False),
         ("1", False),
     ],
 )

@@ -26,9 +26,9 @@ from ..config import ServerConfig
 from ..errors import AppLoadError, ConfigError, ListenError, sentence
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
-from ..supervise import open_browser
+from ..supervise import debug_pin, open_browser
 from .commands import DefaultGroup, PlainCommand, ServingCommand
-from .reloading import serve_by_processes, wants_reload
+from .reloading import is_loopback, serve_by_processes, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
 
@@ -51,13 +51,14 @@ EXIT_ADDRESS: Final = 4
 EXIT_STORE: Final = 5
 EXIT_INTERRUPTED: Final = 130
 
-_RESERVED: Final = ("demo", "config", "trust", "untrust")
+_RESERVED: Final = ("demo", "config", "trust", "untrust", "pin")
 
 _TRUST_HELP: Final = (
     "Make your development authority, unless you have one, and install it where browsers and other "
     "programs look up whom to trust: the system's store, Chromium's and Firefox's. It is yours "
     "alone, and can vouch for private names and addresses only."
 )
+_PIN_HELP: Final = "Show the PIN of the debugger's console, for the project of this directory."
 _UNTRUST_HELP: Final = "Take your development authority out of all stores again."
 
 
@@ -100,6 +101,7 @@ def main(
             ServingCommand("config", _show_config, takes_app=True),
             PlainCommand("trust", lambda: _status_of(trust()), _TRUST_HELP),
             PlainCommand("untrust", lambda: _status_of(untrust()), _UNTRUST_HELP),
+            PlainCommand("pin", _show_pin, _PIN_HELP),
         ]
     )
     try:
@@ -187,6 +189,12 @@ def _warn_of_unknown_variables(settings: Settings) -> None:
         click.echo(f"aserve: {line}", err=True)
 
 
+def _show_pin() -> int:
+    config = _gather({}).resolved.config
+    click.echo(debug_pin(dataclasses.replace(config, debug=True, debug_eval=True)))
+    return EXIT_STOPPED
+
+
 def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from ..console import About, Console, configure_logging
     from .listen import listen
@@ -204,10 +212,14 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
         # Before the app is imported: a bad file is told at once.
         tls = _load_credentials(settings, sockets)
         notes += trust_notes(tls)
+        if config.debug is None:
+            config = dataclasses.replace(config, debug=all(map(is_loopback, sockets)))
+            settings = settings.with_config(config)
+        pin = debug_pin(config) if is_terminal else ""
         is_watching = not is_demo and wants_reload(config, sockets, is_terminal=is_terminal)
         if is_watching or (config.processes > 1 and not is_demo):
             features = ("reload",) if is_watching else ()
-            about = About(notes=notes, features=features, started_at=start.at)
+            about = About(notes=notes, features=features, started_at=start.at, pin=pin)
             on_ready = _open_browser if config.open else None
             return serve_by_processes(
                 settings, sockets, tls, about, on_ready, start.child, is_watching=is_watching
@@ -219,10 +231,16 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
         if is_demo:
             loaded = _demo()
         else:
-            loaded = load_app(settings.resolved.app, directory=settings.directory)
+            loaded = load_app(
+                settings.resolved.app,
+                directory=settings.directory,
+                is_debugged=bool(config.debug),
+            )
         # After the import, so that the app's own logging configuration is seen.
         configure_logging(config.log_level)
-        about = About(loaded.name, loaded.location, loaded.kind, notes=notes, started_at=start.at)
+        about = About(
+            loaded.name, loaded.location, loaded.kind, notes=notes, started_at=start.at, pin=pin
+        )
         must_leave = _serve_forever(
             loaded.app, config, Console(config, about), sockets=sockets, tls=tls
         )
@@ -236,8 +254,7 @@ def _with_hosts(settings: Settings) -> Settings:
     config = settings.resolved.config
     bound = "" if config.host.startswith("unix:") else config.host
     names = ("localhost", *filter(None, [bound]), *config.names, *config.allowed_hosts)
-    config = dataclasses.replace(config, allowed_hosts=names)
-    return settings._replace(resolved=settings.resolved._replace(config=config))
+    return settings.with_config(dataclasses.replace(config, allowed_hosts=names))
 
 
 def _load_credentials(settings: Settings, sockets: Sequence[socket.socket]) -> Credentials | None:

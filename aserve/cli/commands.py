@@ -93,7 +93,7 @@ class ServingCommand(click.Command):
         params += [_click_option(option) for option in iter_options()]
         params += [_eager("--help", "Show this help.", _show_help())]
         params += [
-            _eager("--help-all", "Show the limits on requests, too.", _show_help(is_long=True))
+            _eager("--help-all", "Show also the options that few need.", _show_help(is_long=True))
         ]
         params += [_eager("--version", "Show the version.", _show_version)]
         super().__init__(name, callback=callback, params=params, add_help_option=False)
@@ -104,19 +104,19 @@ class ServingCommand(click.Command):
             formatter.write_usage("aserve", "[OPTIONS] [APP]")
             formatter.write_usage("aserve", "demo [OPTIONS]", prefix="       ")
             formatter.write_usage("aserve", "config [OPTIONS] [APP]", prefix="       ")
-            formatter.write_usage("aserve", "trust | untrust", prefix="       ")
+            formatter.write_usage("aserve", "trust | untrust | pin", prefix="       ")
         else:
             app = " [APP]" if self.name == "config" else ""
             formatter.write_usage("aserve", f"{self.name} [OPTIONS]{app}")
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help, grouped; the limits only at `--help-all`."""
+        """Write the help, grouped; what few need only at `--help-all`."""
         self.format_usage(ctx, formatter)
         _section(formatter, "APP", _APPS)
         is_long = bool(ctx.meta.get("aserve.help_all"))
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in iter_options():
-            if option.group != "Limits" or is_long:
+            if is_long or not option.is_rare:
                 groups.setdefault(option.group, []).append(_help_row(option))
         for group, rows in groups.items():
             _section(formatter, group, rows)
@@ -217,7 +217,7 @@ def _apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     # Imported only now: it is needed in a shell that completes, never to serve.
     from click.shell_completion import CompletionItem
 
-    words = () if ctx.info_name == "config" else ("demo", "config", "trust", "untrust")
+    words = () if ctx.info_name == "config" else ("demo", "config", "trust", "untrust", "pin")
     items = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return [*items, CompletionItem(incomplete, type="file")]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..net.credentials import Credentials  # a Python may have been built without ssl
     from ..reload.child import Child
 
-__all__ = ["serve_by_processes", "wants_reload"]
+__all__ = ["is_loopback", "serve_by_processes", "wants_reload"]
 
 
 def wants_reload(
@@ -36,10 +36,11 @@ def wants_reload(
         check_is_possible("reload", True)
     if config.reload is not None:
         return config.reload
-    return AVAILABLE and is_terminal and all(map(_is_loopback, sockets))
+    return AVAILABLE and is_terminal and all(map(is_loopback, sockets))
 
 
-def _is_loopback(sock: socket.socket) -> bool:
+def is_loopback(sock: socket.socket) -> bool:
+    """Whether only this machine can reach it."""
     name = sock.getsockname()
     return not isinstance(name, tuple) or name[0] == "::1" or name[0].startswith("127.")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..config import APP_OPTION, iter_options
+from ..config import APP_OPTION, ServerConfig, iter_options
 from ..errors import ConfigError
 from ..options import ENVIRONMENT_PREFIX
 from ..resolve import Inputs, Resolved, resolve
@@ -31,6 +31,10 @@ class Settings(NamedTuple):
     resolved: Resolved
     directory: Path
     variables: Mapping[str, str]
+
+    def with_config(self, config: ServerConfig) -> Settings:
+        """The same with other options."""
+        return self._replace(resolved=self.resolved._replace(config=config))
 
 
 def gather(
@@ -136,7 +140,9 @@ def table(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for option in (APP_OPTION, *iter_options()):
         value = resolved.app if option is APP_OPTION else getattr(resolved.config, option.name)
         source = resolved.sources[option.name]
-        if value is None or value == ():
+        if option.is_secret and value is not None:
+            text = "(hidden)"
+        elif value is None or value == ():
             text = "(looked for)" if option is APP_OPTION else "-"
         elif isinstance(value, tuple):
             text = ",".join(value)

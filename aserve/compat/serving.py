@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from ..net.credentials import SSLContextLike  # a Python may have been built without ssl
 
 __all__ = ["run_simple"]
-
-_log = logging.getLogger("aserve")
 
 # Werkzeug's names; events of the system are what `watchdog` is about.
 _RELOADERS: Final = {
@@ -58,8 +55,8 @@ def run_simple(
         port: TCP port; 0 picks a free one.
         application: The WSGI application.
         use_reloader: Load the program anew when a file changes.
-        use_debugger: Not there yet: a line of the log says so.
-        use_evalex: See `use_debugger`.
+        use_debugger: Show a page for exceptions; see `aserve.debug.DebuggedApplication`.
+        use_evalex: Offer a console in its frames, and at `/console`, behind the PIN.
         extra_files: Further files, directories and patterns that reload.
         exclude_patterns: Patterns of files that never reload.
         reloader_interval: Seconds between two looks at the files, with the reloader "stat".
@@ -83,8 +80,8 @@ def run_simple(
     if reloader_type not in _RELOADERS:
         known = ", ".join(sorted(_RELOADERS))
         raise ConfigError("reloader_type", reloader_type, f"is not one of {known}")
-    if use_debugger:
-        _log.warning("use_debugger has no effect yet: exceptions are in the log")
+    # The built-in debugger catches first, as there.
+    passthrough_errors = passthrough_errors and not use_debugger
     app, observe = adapt(application, request_handler, passthrough_errors=passthrough_errors)
     if static_files:
         from ..static import StaticFiles
@@ -99,5 +96,15 @@ def run_simple(
             reloader_interval=reloader_interval,
         )
     hooks = Hooks(ssl_context=ssl_context, on_exchange=observe)
-    threads = 40 if threaded else 1
-    run(app, hostname, port, reload=reload, hooks=hooks, threads=threads, processes=processes)
+    run(
+        app,
+        hostname,
+        port,
+        reload=reload,
+        hooks=hooks,
+        threads=40 if threaded else 1,
+        processes=processes,
+        debug=use_debugger,
+        debug_eval=use_evalex,
+        debug_console=use_debugger and use_evalex,
+    )

@@ -32,6 +32,7 @@ class About(NamedTuple):
         started_at: The `time.perf_counter()` from which "ready in" counts; None for the
             moment at which the console was made.
         has_keys: Whether single keys do something.
+        pin: Of the debugger's console; only a terminal shows it.
     """
 
     app_name: str = ""
@@ -41,6 +42,7 @@ class About(NamedTuple):
     features: tuple[str, ...] = ()
     started_at: float | None = None
     has_keys: bool = False
+    pin: str = ""
 
 
 class ReadyServer(Protocol):
@@ -111,12 +113,15 @@ def plain_banner(about: About, places: Places, elapsed: float) -> str:
 
 
 def wide_banner(config: ServerConfig, about: About, places: Places, elapsed: float) -> str:
-    features = [*about.features, f"{config.threads} threads"]
+    features = [*about.features, *(["debugger"] if config.debug else [])]
+    features.append(f"{config.threads} threads")
     features.append("access log" if config.access_log else "no access log")
     rows = [("App", _app_text(about))]
     rows += [("Local", url) for url in places.local]
     rows += [("Network", url) for url in places.network]
     rows.append(("On", ", ".join(features)))
+    if about.pin:
+        rows.append(("PIN", about.pin))
     lines = ["", f"  aserve {__version__}  ready in {elapsed:.0f} ms", ""]
     lines += [f"  {label:<9}{value}" for label, value in rows]
     lines.append("")
@@ -131,6 +136,6 @@ def wide_banner(config: ServerConfig, about: About, places: Places, elapsed: flo
 def paint(text: str) -> str:
     text = re.sub(r"^  (aserve \S+)", rf"  {_BOLD}\1{_RESET}", text, flags=re.MULTILINE)
     text = re.sub(
-        r"^  (App|Local|Network|On)( +)", rf"  {_DIM}\1{_RESET}\2", text, flags=re.MULTILINE
+        r"^  (App|Local|Network|On|PIN)( +)", rf"  {_DIM}\1{_RESET}\2", text, flags=re.MULTILINE
     )
     return re.sub(r"(\w+://\S+)", "\x1b[36m\\1" + _RESET, text)

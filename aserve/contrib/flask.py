@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_NO_DEBUGGER: Final = "aserve has no debugger yet; errors are in this log, with their traceback."
 # What Flask loads by itself; the order does not matter here.
 _ENV_FILES: Final = (".env", ".flaskenv")
 
@@ -66,7 +65,7 @@ def _split(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )  # fmt: skip
 @click.option(
     "--debugger/--no-debugger", default=None,
-    help="For the sake of `flask run`: aserve has no debugger yet.",
+    help="Show a page for exceptions, with a console; in debug mode without being asked.",
 )  # fmt: skip
 @click.option(
     "--with-threads/--without-threads", default=True,
@@ -109,13 +108,12 @@ def command(
     hooks, options = _tls(cert, key)
     if not with_threads:
         options["threads"] = 1
+    options["debug"] = get_debug_flag() if debugger is None else debugger
     how = ReloadConfig(extra_files=extra_files, exclude_patterns=exclude_patterns)
     if role.serve_here is not None:
         # A process of the reloader: it has the sockets already, and FLASK_DEBUG may have changed.
         run(_load(info), host, port, reload=how, hooks=hooks, **options)
         return
-    if debugger:
-        click.echo(f"aserve: {_NO_DEBUGGER}", err=True)
     is_reloading = get_debug_flag() if reload is None else reload
     app = _loaded_elsewhere if is_reloading else info.load_app()
     if is_reloading:

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ..types import WSGIApp
 from . import explain
+from .errors_out import announce_debugger, let_errors_out
 from .shape import accepts, asgi_reason, find_instances, kind_of
 from .target import APP_NAMES, FACTORY_NAMES, Target, discover, parse_spec
 
@@ -48,7 +49,7 @@ class LoadedApp(NamedTuple):
     kind: str
 
 
-def load_app(spec: str | None, *, directory: Path) -> LoadedApp:
+def load_app(spec: str | None, *, directory: Path, is_debugged: bool = False) -> LoadedApp:
     """Import the application.
 
     Args:
@@ -56,6 +57,7 @@ def load_app(spec: str | None, *, directory: Path) -> LoadedApp:
             file `app.py` or `dir/app.py:attr`, a directory, or None to look for `app.py`,
             `wsgi.py`, `main.py` and `manage.py`.
         directory: Where names and paths start; goes first on `sys.path`.
+        is_debugged: Have its framework let exceptions out, for a debugger around it.
 
     Returns:
         The application and where it was found. The caller may call it from any thread.
@@ -66,8 +68,12 @@ def load_app(spec: str | None, *, directory: Path) -> LoadedApp:
         KeyboardInterrupt: Ctrl-C while the app was importing.
     """
     directory = directory.resolve()
+    if is_debugged:
+        announce_debugger()
     loaded = _load_target(parse_spec(spec, directory) if spec else discover(directory), directory)
     _complete(loaded)
+    if is_debugged:
+        let_errors_out(loaded.app)
     return loaded
 
 

@@ -226,7 +226,8 @@ class Supervisor:
         self._children.add(child)
         numbers = [sock.fileno() for sock in self._launch.sockets]
         variables = self._launch.variables()
-        child.channel.send({"type": "go", "job": self._launch.job, "variables": variables}, numbers)
+        go = {"type": "go", "job": self._launch.job, "variables": variables}
+        child.channel.send({**go, "generation": generation}, numbers)
 
     def _replace(self, generation: int) -> None:
         before = self._model.retries - 1

@@ -56,16 +56,6 @@ class Carrier(Protocol):
     can_send_files: bool
     post: Callable[[Callable[[], object]], None]
 
-    # In any thread:
-
-    def lend_thread(self) -> None:
-        """The worker waits for a client, and no code of the app runs in it."""
-        ...
-
-    def return_thread(self) -> None:
-        """It is back."""
-        ...
-
     # Posted, and so called on the loop thread:
 
     def flush(self, exchange: Exchange) -> None:
@@ -78,6 +68,14 @@ class Carrier(Protocol):
 
     def end_tunnel(self) -> None:
         """And it has ended."""
+        ...
+
+    def lend_thread(self) -> None:
+        """The worker waits for a client, and no code of the app runs in it."""
+        ...
+
+    def return_thread(self) -> None:
+        """It is back."""
         ...
 
     def send_continue(self) -> None:
@@ -360,22 +358,13 @@ class Exchange:
             self._wait_for_space()
 
     def file(self, descriptor: int, offset: int, size: int) -> int | None:
-        """Send a part of a file; see `Sink.file`. The thread is lent while the client is slow.
+        """Have the kernel send a part of a file; see `Sink.file`.
 
         Raises:
             ClientDisconnected: The client has left.
         """
-        if self.is_taken:
+        if self.is_taken or not self.connection.can_send_files:
             return None
-        loan = _Loan(self.connection)
-        try:
-            if self.connection.can_send_files:
-                return self._send_file(descriptor, offset, size, loan)
-            return self._copy_file(descriptor, offset, size, loan) if filesend.CAN_READ else None
-        finally:
-            loan.end()
-
-    def _send_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
         turn = FileTurn()
         self._put(turn)
         if not self.closed:  # else `close` may have missed the turn; it is never granted
@@ -384,22 +373,18 @@ class Exchange:
             raise ClientDisconnected("the client left before it got the file")
         # `send` closes the descriptor, also when the connection was cut since it was granted.
         place = (turn.descriptor, descriptor, offset, size)
-        sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=loan.begin)
-        self._put(sent)
-        return sent
+        lent: list[None] = []
 
-    def _copy_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
-        """By the outbox, as any other body: the loop encrypts it."""
-        sent = 0
-        for piece in filesend.read(descriptor, offset, size):
-            sent += len(piece)
-            self._queued += len(piece)
-            self._put(piece)
-            if self._pending > self.connection.high_water:
-                loan.begin()
-                self._wait_for_space()
-            if self.closed:
-                raise ClientDisconnected("the client left while a file was sent")
+        def lend() -> None:
+            lent.append(None)
+            self.connection.post(self.connection.lend_thread)
+
+        try:
+            sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=lend)
+        finally:
+            if lent:
+                self.connection.post(self.connection.return_thread)
+        self._put(sent)
         return sent
 
     def end(self) -> None:
@@ -415,26 +400,6 @@ class Exchange:
             if self.closed or self._pending <= self.connection.low_water:
                 return
             self._space.wait()
-
-
-class _Loan:
-    """A worker's thread, which others may have while no code of the app runs in it."""
-
-    def __init__(self, connection: Carrier) -> None:
-        self._connection = connection
-        self._has_begun = False
-
-    def begin(self) -> None:
-        """Worker thread. Idempotent."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._connection.lend_thread()
-
-    def end(self) -> None:
-        """Worker thread."""
-        if self._has_begun:
-            # At once: before this thread takes its next job, there must be room for it.
-            self._connection.return_thread()
 
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -22,8 +22,8 @@ def test_help_is_grouped_and_short(run: Run) -> None:
     assert max(map(len, lines)) <= 100
     titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
-        "APP:", "Listening:", "HTTPS:", "Serving:", "Reloading:", "Output:", "Other:",
-        "Examples:", "Exit status:",
+        "APP:", "Listening:", "HTTPS:", "Serving:", "Reloading:", "Debugging:", "Output:",
+        "Other:", "Examples:", "Exit status:",
     ]  # fmt: skip
     assert "aserve demo" in done.stdout
     assert "--limit-request-line" not in done.stdout
@@ -80,7 +80,8 @@ def _complete(run: Run, words: str, index: int) -> list[str]:
 
 def test_completion(run: Run) -> None:
     assert _complete(run, "aserve ", 1) == [
-        "plain,demo", "plain,config", "plain,trust", "plain,untrust", "file,"
+        "plain,demo", "plain,config", "plain,trust", "plain,untrust", "plain,pin",
+        "file,",
     ]  # fmt: skip
     assert _complete(run, "aserve d", 1) == ["plain,demo", "file,d"]
     assert _complete(run, "aserve config a", 2) == ["file,a"]

@@ -19,6 +19,12 @@ from ..e2e.test_reload import children_of, get
 from .conftest import Command, printed
 from .project import MODELS, SETTINGS, URLS, write_project
 
+FAILING_VIEW = """
+def fails(request):
+    raise LookupError("this")
+
+urlpatterns.append(path("fails", fails))
+"""
 CSS = "/static/admin/css/base.css"
 
 
@@ -58,6 +64,14 @@ def test_what_it_prints(manage: Command, words: list[str]) -> None:
     assert re.search(r"^Django version [\d.]+, using settings 'site_\.settings'$", text, re.M)
     assert "Traceback" not in child.errors
     assert "Starting development server" not in text
+
+
+@pytest.mark.parametrize("more", [[], ["--noreload"]])
+def test_debugger_instead_of_djangos_page(folder: Path, manage: Command, more: list[str]) -> None:
+    (folder / "site_" / "urls.py").write_text(f"{URLS}\n{FAILING_VIEW}")
+    first, second = (manage("runserver", "0", *words, *more) for words in ([], ["--debugger"]))
+    assert "Request Method:" in get(first, path="/fails")[1]
+    assert get(second, path="/fails")[1].rstrip().endswith("LookupError: this")
 
 
 def test_after_migrate_there_is_no_notice_and_the_admin_works(manage: Command) -> None:
@@ -128,7 +142,8 @@ def test_defaults_and_arguments_are_djangos() -> None:
         "127.0.0.1", "8000", "::1",
     )  # fmt: skip
     # This process has no settings, so the app for static files is not installed.
-    assert arguments(mine) == arguments(Djangos()) < arguments(DjangosStatic())
+    added = {("debugger", "--debugger")}
+    assert arguments(mine) - added == arguments(Djangos()) < arguments(DjangosStatic())
 
 
 @pytest.mark.parametrize("words", [[], ["--noreload"]])

@@ -163,20 +163,20 @@ def test_without_threads(flask: Command, variable: str) -> None:
     assert get(child, path="/threads") == (200, "False")
 
 
-@pytest.mark.parametrize("word", ["--reload", "--no-reload"])
-def test_debugger_is_no_error(flask: Command, word: str) -> None:
-    child = flask("aserve", "--port", "0", "--debugger", word)
-    assert get(child)[0] == 200
-    assert child.end() == 0
-    assert child.errors.count("has no debugger yet") == 1
-    assert "Traceback" not in child.errors
-
-
-@pytest.mark.parametrize("words", [["--debug"], ["--no-debugger"]])
-def test_debugger_that_nobody_asked_for_is_no_topic(flask: Command, words: list[str]) -> None:
-    child = flask("aserve", "--port", "0", *words)
-    assert get(child)[0] == 200
-    assert "has no debugger" not in child.errors
+@pytest.mark.parametrize(
+    ("words", "is_on"),
+    [
+        (["--debug"], True),
+        (["--debug", "--no-reload"], True),
+        (["--debug", "--no-debugger"], False),
+        (["--no-reload"], False),
+    ],
+)
+def test_debugger(folder: Path, flask: Command, words: list[str], is_on: bool) -> None:
+    with (folder / "app.py").open("a") as file:
+        file.write('@app.get("/fails")\ndef fails():\n    raise LookupError("this")\n')
+    status, text = get(flask("aserve", "--port", "0", *words), path="/fails")
+    assert (status, "LookupError: this" in text) == (500, is_on)
 
 
 CONTEXT = """

@@ -134,6 +134,7 @@ class Playground:
             "CURL_HOME": str(directory),
             "HOME": str(home),
             "XDG_DATA_HOME": str(home / ".local" / "share"),
+            "XDG_STATE_HOME": str(home / ".local" / "state"),
         }
         self._ports: dict[str, str] = {}
         self._background: list[Background] = []

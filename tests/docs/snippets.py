@@ -37,6 +37,7 @@ _FENCE: Final = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^`]*
 _VARIES: Final = (
     (re.compile(r"\d+(?:\\\.\d+)?((?:\\ )?ms|s)\b"), r"[\\d.]+\1"),
     (re.compile(r"\d{4}(?:\\-\d\d){2}\\ \d\d:\d\d:\d\d"), r"[\\d-]{10} [\\d:]{8}"),
+    (re.compile(r"\d{3}\\-\d{3}\\-\d{3}"), r"\\d{3}-\\d{3}-\\d{3}"),
     (re.compile(r"(?:\\ )+"), " +"),
 )
 _NOT_RUN: Final = "not-run:"

@@ -16,13 +16,14 @@ import sys
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management import CommandError
+from django.core.management import CommandError, CommandParser
 from django.core.management.commands import runserver
 from django.db import connections
 from django.urls import get_resolver
 
 from .....config import ServerOptions
 from .....errors import ConfigError, ListenError
+from .....loader.errors_out import let_errors_out
 from .....net.address import is_literal
 from .....reload import role
 from .....running import run
@@ -52,6 +53,15 @@ class Command(_base()):
     """What Django calls, in this order: `run_from_argv`, `handle`, `run`."""
 
     _is_typed = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the option that is our own."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--debugger",
+            action="store_true",
+            help="Shows exceptions on a page with a console, instead of Django's own page.",
+        )
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Called for a command line, and not by `call_command`."""
@@ -107,7 +117,11 @@ class Command(_base()):
             self.stdout.write(message)
 
     def _serve(self, app: Any, options: dict[str, Any]) -> None:
-        more: ServerOptions = {} if options["use_threading"] else {"threads": 1}
+        more: ServerOptions = {"debug": bool(options.get("debugger"))}
+        if not options["use_threading"]:
+            more["threads"] = 1
+        if more["debug"]:
+            let_errors_out(app)
         is_reloading = role.serve_here is not None or options["use_reloader"]
         try:
             run(app, self._host(), int(self.port), reload=is_reloading, **more)

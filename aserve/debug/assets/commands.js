@@ -1,0 +1,113 @@
+// What the page asks the server, and values as it answers them. What comes from there is text.
+const settings = JSON.parse(document.getElementById("settings").textContent);
+const MOST_TRIES = 20;
+const MESSAGES = {
+  dropped: "The frames of this error are not kept any more: it is too old. Retry the request.",
+  gone: "The frames of this error are gone: the app has been loaded anew. Retry the request.",
+  elsewhere: "Another process of the server has the frames, and it was not reached. Try again.",
+  "no-eval": "Code cannot be run from here.",
+  down: "The server does not answer.",
+  foreign: "The app cannot be loaded at the moment.",
+};
+
+/** A command that was not carried out; `answer` is what the server said, or {}. */
+class Refusal extends Error {
+  constructor(reason, answer = {}) {
+    super(MESSAGES[reason] ?? answer.message ?? reason);
+    this.reason = reason;
+    this.answer = answer;
+  }
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Give a command; once more when it landed on a process that does not have the report. */
+async function ask(command, fields = {}) {
+  for (let tries = 0; ; tries += 1) {
+    const response = await fetch(settings.command_url, {
+      method: "POST",
+      cache: "no-store",
+      headers: { "Content-Type": "application/json", "X-Aserve-Debug": settings.token },
+      body: JSON.stringify({ do: command, report: settings.report, ...fields }),
+    }).catch(() => { throw new Refusal("down"); });
+    const answer = await response.json().catch(() => null);
+    if (typeof answer?.ok !== "boolean") throw new Refusal("foreign");
+    if (answer.ok) return answer;
+    if (answer.error !== "elsewhere" || tries >= MOST_TRIES) {
+      throw new Refusal(answer.error, answer);
+    }
+    await pause(10 * tries);
+  }
+}
+
+/** An element; strings among the children become text. */
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+const trouble = (error) => make("p", { className: "trouble", role: "alert" }, error.message);
+
+/** A table like those that came with the page; `path` leads to what has these values. */
+function tableOf(values, path = []) {
+  const body = make("tbody");
+  values.forEach((value, index) => {
+    const name = make("th", { scope: "row" });
+    const row = make("tr", {}, name, make("td", { className: "type" }, value.type),
+      make("td", { className: value.is_hidden ? "text hidden-value" : "text" }, value.text));
+    row.dataset.path = JSON.stringify([...path, path.length ? index : value.name]);
+    if (value.can_expand) {
+      const button = make("button", { type: "button", ariaLabel: `Parts of ${value.name}` });
+      button.dataset.do = "expand";
+      button.ariaExpanded = "false";
+      name.append(button);
+    }
+    name.append(value.name);
+    body.append(row);
+  });
+  const titles = ["Name", "Type", "Value"].map((title) => make("th", { scope: "col" }, title));
+  const head = make("thead", { className: "unseen" }, make("tr", {}, ...titles));
+  return make("table", { className: "values" }, head, body);
+}
+
+const frameOf = (element) => Number(element.closest(".frame").dataset.frame);
+
+/** Show the parts of a value in a row below its own, or hide them. */
+async function expand(button) {
+  const row = button.closest("tr");
+  const isOpen = button.ariaExpanded === "true";
+  button.ariaExpanded = String(!isOpen);
+  if (isOpen) {
+    row.nextElementSibling.remove();
+    return;
+  }
+  const cell = make("td", { colSpan: 3 }, "…");
+  row.after(make("tr", { className: "parts" }, cell));
+  const path = row.dataset.path ? JSON.parse(row.dataset.path) : [row.dataset.name];
+  try {
+    const { values } = await ask("expand", { frame: frameOf(row), path });
+    cell.replaceChildren(values.length ? tableOf(values, path) : make("p", { className: "wait" }, "Nothing."));
+  } catch (error) {
+    cell.replaceChildren(trouble(error));
+  }
+}
+
+/** Ask for the variables of a frame when they are looked at for the first time. */
+async function load(details) {
+  delete details.dataset.lazy;
+  const wait = make("p", { className: "wait" }, "…");
+  details.append(wait);
+  try {
+    const { values } = await ask("locals", { frame: frameOf(details) });
+    if (values.length) wait.replaceWith(tableOf(values));
+    else wait.textContent = "Nothing.";
+  } catch (error) {
+    wait.replaceWith(trouble(error));
+    // To be tried again, when it is opened again.
+    details.addEventListener("toggle", () => {
+      details.querySelector(".trouble").remove();
+      details.dataset.lazy = "";
+    }, { once: true });
+  }
+}

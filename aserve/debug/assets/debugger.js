@@ -1,0 +1,207 @@
+// The page: buttons, keys, colours of the code, and what has become of the server.
+const root = document.documentElement;
+const frames = () => [...document.querySelectorAll(".frame.user, .frame.chosen")]
+  .filter((frame) => frame.checkVisibility());
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+let current = document.querySelector(".frame.chosen");
+
+async function copy(text, button) {
+  let isDone = true;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Only secure origins have a clipboard; the old way is left for the others.
+    const field = make("textarea", { value: text, className: "unseen" });
+    document.body.append(field);
+    field.select();
+    isDone = document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  button.dataset.text ??= button.textContent;
+  button.textContent = isDone ? "Copied" : "Cannot copy";
+  setTimeout(() => { button.textContent = button.dataset.text; }, 1500);
+}
+
+function toggleLibraries(button) {
+  const isOpen = button.ariaPressed !== "true";
+  button.ariaPressed = String(isOpen);
+  for (const run of document.querySelectorAll(".run > details")) run.open = isOpen;
+}
+
+async function openFile(button) {
+  const text = button.textContent;
+  try {
+    await ask("open", { frame: frameOf(button) });
+    button.textContent = "Opened";
+  } catch (error) {
+    button.closest(".frame").querySelector(".body").append(trouble(error));
+  }
+  setTimeout(() => { button.textContent = text; }, 1500);
+}
+
+const help = document.getElementById("help");
+const actions = {
+  markdown: (button) => copy(settings.markdown, button),
+  plain: (button) => copy(document.getElementById("plain").textContent, button),
+  libraries: toggleLibraries,
+  help: () => help.showModal(),
+  "close-help": () => help.close(),
+  open: openFile,
+  console: (button) => openConsole(button.closest(".frame")),
+  expand,
+  retry: () => location.reload(),
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button) actions[button.dataset.do](button);
+});
+document.addEventListener("focusin", (event) => {
+  current = event.target.closest(".frame") ?? current;
+});
+document.addEventListener("toggle", (event) => {
+  if (event.target.open && "lazy" in event.target.dataset) load(event.target);
+}, true);
+
+/** To the next frame of the project, or with -1 to the one before. */
+function go(step) {
+  const all = frames();
+  const at = all.indexOf(current);
+  const next = all[Math.min(Math.max(at + (current?.contains(document.activeElement) ? step : 0), 0),
+    all.length - 1)];
+  if (!next) return;
+  current = next;
+  next.querySelector("summary")?.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "start", behavior: calm.matches ? "auto" : "smooth" });
+}
+
+const press = (name) => document.querySelector(`.actions [data-do="${name}"]`)?.click();
+const keys = {
+  j: () => go(1),
+  k: () => go(-1),
+  l: () => press("libraries"),
+  c: () => current?.querySelector('.tools [data-do="console"]')?.checkVisibility()
+    && openConsole(current),
+  m: () => press("markdown"),
+  "?": () => press("help"),
+};
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || help?.open) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]") || !keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+
+/** Colour Python without touching the document: where highlights are unknown, there are none. */
+function colour() {
+  if (!globalThis.Highlight) return;
+  const words = "False|None|True|and|as|assert|async|await|break|case|class|continue|def|del|elif|"
+    + "else|except|finally|for|from|global|if|import|in|is|lambda|match|nonlocal|not|or|pass|"
+    + "raise|return|try|while|with|yield";
+  const tokens = new RegExp(
+    /(?<comment>#[^\n]*)|(?<string>(?<!\w)[rbfut]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))/i
+      .source + `|(?<keyword>\\b(?:${words})\\b)|(?<number>\\b\\d[\\w.]*)|\\w+`, "gi");
+  const kinds = { comment: new Highlight(), string: new Highlight(), keyword: new Highlight(),
+    number: new Highlight() };
+  for (const code of document.querySelectorAll('[data-kind="python"] .source code')) {
+    const walk = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+    const pieces = [];
+    for (let length = 0; walk.nextNode(); length += walk.currentNode.length) {
+      pieces.push([length, walk.currentNode]);
+    }
+    const place = (at) => pieces.findLast(([start]) => start <= at);
+    const text = code.textContent;
+    // An odd number of these: the excerpt begins or ends within a string.
+    const quotes = [...text.matchAll(/"""|'''/g)];
+    const failing = code.querySelector(".failing");
+    const failingAt = failing ? text.indexOf(failing.textContent) : text.length;
+    const isWithin = quotes.length % 2 === 1 && quotes[0].index < failingAt;
+    tokens.lastIndex = isWithin ? quotes[0].index + 3 : 0;
+    const found = isWithin ? [["string", 0, tokens.lastIndex]] : [];
+    for (let token; (token = tokens.exec(text)); ) {
+      const kind = Object.keys(kinds).find((name) => token.groups[name] !== undefined);
+      // The search is blind to case for prefixes of strings; keywords are not.
+      if (kind === "keyword" && !words.split("|").includes(token[0])) continue;
+      if (kind) found.push([kind, token.index, tokens.lastIndex]);
+    }
+    for (const [kind, start, end] of found) {
+      const range = new Range();
+      const [first, last] = [place(start), place(end - 1)];
+      range.setStart(first[1], start - first[0]);
+      range.setEnd(last[1], end - last[0]);
+      kinds[kind].add(range);
+    }
+  }
+  for (const [name, highlight] of Object.entries(kinds)) CSS.highlights.set(name, highlight);
+}
+
+const banner = document.getElementById("banner");
+const standalone = document.querySelector(".standalone");
+const RETRY = standalone ? "Load the page again" : "Retry the request";
+const BROKEN = "The app cannot be loaded; the page shows why.";
+let hasEnded = false;
+let failures = 0;
+
+function tell(text, button) {
+  banner.hidden = !text;
+  if (banner.firstElementChild.textContent !== text) banner.firstElementChild.textContent = text;
+  banner.lastElementChild.textContent = button ?? "";
+  banner.lastElementChild.hidden = !button;
+}
+
+/** The frames are away for good: the page stays as it is, and its consoles say so. */
+function end(text) {
+  if (hasEnded) return;
+  hasEnded = true;
+  for (const one of consoles.values()) one.end(text);
+  document.querySelectorAll('[data-do="console"], [data-do="expand"]').forEach((button) => {
+    button.disabled = true;
+    button.title = text;
+  });
+}
+
+async function look() {
+  try {
+    const { run, kept } = await ask("alive");
+    failures = 0;
+    if (run !== settings.generation) throw new Refusal("gone");
+    tell("");
+    if (!kept) end(MESSAGES.dropped);
+  } catch (error) {
+    failures = error.reason === "down" ? failures + 1 : 0;
+    if (error.reason === "gone" || error.reason === "forbidden") {
+      tell("The app has been loaded anew.", RETRY);
+      end(MESSAGES.gone);
+    } else if (error.reason === "foreign") tell(BROKEN, "Show the page");
+    else if (error.reason === "dropped") end(MESSAGES.dropped);
+    else if (failures > 1) tell(MESSAGES.down);
+  }
+}
+
+let timer;
+let since;
+let turn = 0;
+
+/** Ask again and again; less often after a minute. */
+async function watch(mine) {
+  await look();
+  if (mine !== turn) return;
+  timer = setTimeout(watch, performance.now() - since < 60_000 ? 1000 : 5000, mine);
+}
+
+/** As long as somebody looks. */
+function wake() {
+  turn += 1; // an answer that is still under way goes on with nothing
+  clearTimeout(timer);
+  since = performance.now();
+  if (!document.hidden) watch(turn);
+}
+
+root.classList.add("live");
+for (const details of document.querySelectorAll("[data-lazy]")) details.hidden = false;
+for (const details of document.querySelectorAll(".chosen [data-lazy]")) details.open = true;
+colour();
+document.addEventListener("visibilitychange", wake);
+wake();
+if (standalone) openConsole(standalone);

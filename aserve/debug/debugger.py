@@ -1,0 +1,257 @@
+"""What happens to an exception: it is logged, kept, and shown to whom it may be shown.
+
+Imported at the first one. `answer` and `fail` are called in the thread of the request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .capture import capture
+from .commands import Commands, Report
+from .gate import Gate
+from .guard import Guard, is_secure
+from .page import PageSettings, render, render_console
+from .pin import load_pin
+from .request import view_request
+from .settings import PREFIX, DebugSettings
+from .store import Store
+from .text import markdown, plain
+
+if TYPE_CHECKING:
+    from ..types import Environ, StartResponse, WSGIHeaders
+
+__all__ = ["Debugger"]
+
+_log = logging.getLogger("aserve")
+
+_REFUSED: Final = b"The application failed; its log says why.\n"
+# What stands around the app; `aserve.demo` is one.
+_OWN: Final = ("aserve.debug", "aserve.handler", "aserve.static", "aserve.threads")
+_STATUS: Final = "500 Internal Server Error"
+
+
+class Debugger:
+    """The debugger of one app in one process. Any thread.
+
+    Args:
+        evalex: Offer the console.
+        console_path: Where to offer one of its own; None for nowhere.
+        settings: See `DebugSettings`.
+    """
+
+    def __init__(self, evalex: bool, console_path: str | None, settings: DebugSettings) -> None:
+        self._settings = settings
+        self._console_path = console_path
+        self._root = settings.root or str(Path.cwd())
+        self._token = secrets.token_urlsafe(16)
+        self._generation = settings.generation or secrets.token_hex(8)
+        secret = settings.run_secret or secrets.token_bytes(32)
+        if settings.run_secret:
+            # Every process of the run accepts the pages of the others.
+            self._token = _derived_token(secret)
+        self._guard = Guard(
+            settings.allowed_hosts, self._token, eval_from_network=settings.eval_from_network
+        )
+        configured = settings.pin or os.environ.get("ASERVE_DEBUG_PIN") or None
+        pin = load_pin(self._root, configured) if evalex else None
+        self._store: Store[Report] = Store()
+        self._commands = Commands(
+            store=self._store,
+            guard=self._guard,
+            gate=Gate(pin, secret, self._root) if pin is not None else None,
+            evalex=evalex,
+            editor=settings.editor or os.environ.get("ASERVE_EDITOR") or None,
+            root=self._root,
+            generation=self._generation,
+        )
+
+    def answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
+        """Answer a request that is for the debugger; None if it is for the app after all."""
+        path = environ["PATH_INFO"]
+        if path == PREFIX + "command":
+            return self._commands.answer(environ, start_response)
+        if path.startswith(PREFIX + "report/"):
+            return self._show_kept(path.removeprefix(PREFIX + "report/"), environ, start_response)
+        if path == self._console_path:
+            return self._show_console(environ, start_response)
+        return _respond(start_response, "404 Not Found", [], b"There is nothing here.\n")
+
+    def fail(
+        self,
+        error: Exception,
+        environ: Environ,
+        start_response: StartResponse,
+        contexts: Sequence[AbstractContextManager[object]],
+    ) -> Iterable[bytes]:
+        """Answer with what has happened.
+
+        Raises:
+            Exception: `error` itself, if the response has begun: the server cuts it, and logs.
+        """
+        captured = capture(error, skip=_OWN, root=self._root)
+        # Flask keeps its request there, and nowhere else.
+        request = getattr(contexts[-1], "request", None) if contexts else None
+        report = Report(captured, view_request(environ, request), tuple(contexts))
+        name = self._store.add(report)
+        if "HTTP_UPGRADE" in environ:
+            # Perhaps the app has taken the connection: it is no response that could be replaced.
+            if not isinstance(error, ConnectionError | StopIteration):
+                self._tell_where(name, environ)
+            raise error
+        status, headers, body = self._respond(name, report, environ)
+        try:
+            start_response(status, headers, (type(error), error, error.__traceback__))
+        except Exception as raised:
+            if raised is error:
+                self._tell_where(name, environ)
+            raise
+        shown = error.with_traceback(_without_own_frames(error))
+        where = f"{environ.get('REQUEST_METHOD', '')} {_printable(_path_of(environ))}"
+        _log.error("%s: the application raised an exception", where, exc_info=shown)
+        return [body]
+
+    def _respond(
+        self, name: str, report: Report, environ: Environ
+    ) -> tuple[str, WSGIHeaders, bytes]:
+        if report.captured is None or not self._guard.may_see(environ):
+            return _STATUS, _headers("text/plain", _REFUSED), _REFUSED
+        if "text/html" not in environ.get("HTTP_ACCEPT", ""):
+            body = plain(report.captured.problem).encode("utf-8", "backslashreplace")
+            return _STATUS, _headers("text/plain", body), body
+        nonce = secrets.token_urlsafe(16)
+        text = render(
+            report.captured.problem, report.request, self._page(name, nonce, environ, report)
+        )
+        body = text.encode("utf-8", "backslashreplace")
+        return _STATUS, [*_headers("text/html", body), _policy(nonce)], body
+
+    def _page(self, name: str, nonce: str, environ: Environ, report: Report | None) -> PageSettings:
+        problem = report.captured.problem if report and report.captured else None
+        return PageSettings(
+            token=self._token,
+            report=name,
+            generation=self._generation,
+            command_url=environ.get("SCRIPT_NAME", "") + PREFIX + "command",
+            nonce=nonce,
+            can_eval=self._commands.can_eval(environ),
+            is_unlocked=self._commands.is_unlocked(environ),
+            has_editor=self._commands.has_editor,
+            versions=_versions(),
+            command_line=self._settings.typed,
+            plain=plain(problem) if problem else "",
+            markdown=markdown(problem, report.request if report else None) if problem else "",
+        )
+
+    def _show_kept(
+        self, name: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        if not self._guard.may_see(environ):
+            return _respond(start_response, "403 Forbidden", [], b"Not from here.\n")
+        try:
+            report = self._store.get(name)
+        except LookupError as error:
+            text = f"{error}\n".encode()
+            return _respond(start_response, "404 Not Found", [], text)
+        _, headers, body = self._respond(name, report, environ)
+        start_response("200 OK", headers)
+        return [body]
+
+    def _show_console(
+        self, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+            return None
+        if not self._guard.may_see(environ) or not self._commands.can_eval(environ):
+            text = b"The console is for this machine only: --debug-eval-from-network opens it.\n"
+            return _respond(start_response, "403 Forbidden", [], text)
+        nonce = secrets.token_urlsafe(16)
+        name = self._commands.open_console()
+        body = render_console(self._page(name, nonce, environ, None)).encode()
+        start_response("200 OK", [*_headers("text/html", body), _policy(nonce)])
+        return [body]
+
+    def _tell_where(self, name: str, environ: Environ) -> None:
+        scheme = "https" if is_secure(environ) else "http"
+        host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+        path = f"{environ.get('SCRIPT_NAME', '')}{PREFIX}report/{name}"
+        _log.error(
+            "%s %s: the response had begun; the error page is %s://%s%s",
+            environ.get("REQUEST_METHOD", ""), _printable(_path_of(environ)), scheme,
+            _printable(host), _printable(path),
+        )  # fmt: skip
+
+
+def _derived_token(secret: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(b"aserve debug token\0" + secret).hexdigest()[:32]
+
+
+def _headers(kind: str, body: bytes) -> WSGIHeaders:
+    return [
+        ("Content-Type", f"{kind}; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        # With `no-referrer`, a browser sends `Origin: null` along with the page's own commands.
+        ("Referrer-Policy", "same-origin"),
+    ]
+
+
+def _policy(nonce: str) -> tuple[str, str]:
+    rules = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return "Content-Security-Policy", rules
+
+
+def _respond(
+    start_response: StartResponse, status: str, headers: WSGIHeaders, body: bytes
+) -> Iterable[bytes]:
+    start_response(status, [*_headers("text/plain", body), *headers])
+    return [body]
+
+
+def _path_of(environ: Environ) -> str:
+    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _printable(text: str) -> str:
+    """Nothing that a terminal would obey, nor a line of its own."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)[:2000]
+
+
+def _without_own_frames(error: BaseException) -> Any:
+    """A traceback that starts in the application, which is what its author wants to see."""
+    start = error.__traceback__
+    while start is not None:
+        if not str(start.tb_frame.f_globals.get("__name__")).startswith(_OWN):
+            return start
+        start = start.tb_next
+    return error.__traceback__
+
+
+def _versions() -> str:
+    names = [f"Python {sys.version.split()[0]}"]
+    from importlib import metadata
+
+    for module, name in (("flask", "Flask"), ("django", "Django"), ("werkzeug", "Werkzeug")):
+        if module in sys.modules:
+            try:
+                names.append(f"{name} {metadata.version(name)}")
+            except metadata.PackageNotFoundError:
+                continue
+    return ", ".join(names)
