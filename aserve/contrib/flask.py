@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..api import Hooks
     from ..config import ServerOptions
+    from ..errors import ConfigError
     from ..types import Environ, StartResponse, WSGIApp
 
 __all__ = ["command"]
@@ -121,7 +122,7 @@ def command(
     try:
         run(app, host, port, reload=how if is_reloading else False, hooks=hooks, **options)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        raise _as_clicks(error) from None
     except ListenError as error:
         raise click.ClickException(str(error)) from None
 
@@ -137,13 +138,21 @@ def _share_variables_of_run(options: Iterable[click.Parameter]) -> None:
 _share_variables_of_run(command.params)
 
 
+def _as_clicks(error: ConfigError) -> click.UsageError:
+    """An error of an option in click's words, with the option's name as it was typed."""
+    if error.option not in (option.name for option in command.params):
+        return click.UsageError(str(error))
+    flag = f"--{error.option.replace('_', '-')}"
+    return click.BadParameter(f"{error.value!r} {error.fix}.", param_hint=repr(flag))
+
+
 def _tls(cert: ssl.SSLContext | str | None, key: str | None) -> tuple[Hooks, ServerOptions]:
     from ..api import Hooks
 
     is_file = isinstance(cert, str) and cert != "adhoc"
     if key is not None and not is_file:
-        fix = "needs --cert" if cert is None else "goes with a --cert that is a file only"
-        raise click.BadParameter(fix, param_hint="--key")
+        fix = "It needs --cert." if cert is None else "It goes with a --cert that is a file only."
+        raise click.BadParameter(fix, param_hint="'--key'")
     if cert is None:
         return Hooks(), {}
     if not isinstance(cert, str):

@@ -15,7 +15,20 @@ from .channel import Message
 from .child import program_index
 from .source import Sources
 
-__all__ = ["describe", "rerun"]
+__all__ = ["add_argument", "describe", "rerun"]
+
+# A word of the command line -> what the processes that serve find behind it.
+_added: dict[str, str] = {}
+
+
+def add_argument(word: str, *, behind: str) -> None:
+    """Have the program that is run again see one more argument, which nobody has typed.
+
+    Args:
+        word: The argument.
+        behind: The one in front of it; without it among them nothing is added.
+    """
+    _added[behind] = word
 
 
 def describe() -> Message | None:
@@ -46,6 +59,10 @@ def describe() -> Message | None:
 
 
 def _message(kind: str, name: str, arguments: list[str], path: str | None) -> Message:
+    for behind, word in _added.items():
+        if behind in arguments:
+            index = arguments.index(behind) + 1
+            arguments = [*arguments[:index], word, *arguments[index:]]
     return {"kind": kind, "name": name, "arguments": arguments, "path": path}
 
 

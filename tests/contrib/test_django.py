@@ -200,6 +200,60 @@ def test_app_that_is_first_is_told_nothing(manage: Command) -> None:
     assert "aserve" not in child.errors
 
 
+# As WhiteNoise does it: whatever command comes next, with another default.
+NO_STATIC = """
+from importlib import import_module
+from django.apps import apps
+
+names = [config.name for config in apps.get_app_configs()]
+for name in [*names[names.index("nostatic") + 1:], "django.core"]:
+    try:
+        Next = import_module(f"{name}.management.commands.runserver").Command
+        break
+    except ImportError:
+        pass
+
+class Command(Next):
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.set_defaults(use_static_handler=False)
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("words", [[], ["--noreload"]])
+def test_command_of_another_app_that_changes_it(
+    folder: Path, manage: Command, is_first: bool, words: list[str]
+) -> None:
+    commands = folder / "nostatic" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (commands / "runserver.py").write_text(NO_STATIC)
+    (folder / "nostatic" / "__init__.py").touch()
+    name = '"aserve.contrib.django",'
+    settings(folder, name, f'"nostatic", {name}' if is_first else f'{name} "nostatic",')
+    child = manage("runserver", "0", *words)
+    assert get(child, path=CSS)[0] == 404
+    assert get(child) == (200, "one")
+    assert child.end(signal.SIGINT) == 0
+    assert "W001" not in printed(child) + child.errors
+
+
+def test_app_whose_command_is_broken_is_passed_over(folder: Path, manage: Command) -> None:
+    commands = folder / "shop" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (commands / "runserver.py").write_text("1 / 0\n")
+    settings(folder, '    "shop",\n', "")
+    text = (folder / "site_" / "settings.py").read_text()
+    first = '"aserve.contrib.django",'
+    (folder / "site_" / "settings.py").write_text(text.replace(first, f'{first} "shop",'))
+    child = manage("runserver", "0")
+    assert get(child, path=CSS)[0] == 200
+
+
+def test_words_behind_the_end_of_options(manage: Command) -> None:
+    assert get(manage("runserver", "--", "0")) == (200, "one")
+
+
 @pytest.mark.parametrize("more", ["", ", use_reloader=False"])
 def test_called_by_a_program(folder: Path, start: Start, more: str) -> None:
     (folder / "program.py").write_text(

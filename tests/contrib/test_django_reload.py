@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from ..e2e.conftest import Child
+from ..e2e.conftest import Child, Start
 from ..e2e.test_reload import ask, children_of, until
 from .conftest import Command, printed
 from .project import MODELS, SETTINGS, URLS, write_project
@@ -122,6 +123,34 @@ def test_checks_are_shown_without_colours(folder: Path, manage: Command) -> None
     _, body = ask(port)
     assert "shop.Item.name: (fields.E121)" in body
     assert "\x1b" not in body
+
+
+def test_page_names_what_was_typed(folder: Path, manage: Command) -> None:
+    (folder / "shop" / "models.py").write_text("1 / 0\n")
+    _, page = ask(port_of(manage("runserver", "0", "--verbosity", "1")), accept="text/html")
+    assert "python manage.py runserver 0 --verbosity 1" in page
+    assert "--noreload" not in page
+
+
+def test_program_with_words_of_its_own(folder: Path, start: Start) -> None:
+    """It takes no word more, and what breaks is shown all the same."""
+    (folder / "serve.py").write_text(
+        "import argparse, os\n"
+        "from django.core.management import execute_from_command_line\n"
+        "parser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--where')\n"
+        "where = parser.parse_args().where\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'site_.settings'\n"
+        "execute_from_command_line(['manage.py', 'runserver', where])\n"
+    )
+    child = start(sys.executable, "serve.py", "--where", "0", raw=True)
+    until(child, "one")
+    models = folder / "shop" / "models.py"
+    models.write_text(MODELS + "1 / 0\n")
+    assert answer(child.port, "ZeroDivisionError: division by zero") == 500
+    models.write_text(MODELS)
+    assert is_served(child.port)
+    assert child.end(signal.SIGINT) == 0
 
 
 def test_there_is_one_reloader(manage: Command) -> None:

@@ -216,7 +216,32 @@ def test_key_without_its_certificate(folder: Path, flask: Command, words: list[s
     aserve.make_ssl_devcert(folder / "site")
     child = flask("aserve", "--port", "0", "--key", "site.key", *words)
     assert child.wait() == 2
-    assert "Error: Invalid value for --key: " in child.errors
+    assert "Error: Invalid value for '--key': It " in child.errors
+
+
+@pytest.mark.parametrize("word", ["--reload", "--no-reload"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--cert", "site.crt"], "'--cert': '.*site.crt' holds no private key in PEM; name its"),
+        (["--cert", "app.py"], "'--cert': '.*app.py' holds no certificate in PEM"),
+        (["--cert", "site.crt", "--key", "app.py"], "'--key': '.*app.py' holds no private key"),
+        (["--host", ""], "'--host': '' is empty"),
+    ],
+)
+def test_options_that_cannot_be_used(
+    folder: Path, flask: Command, words: list[str], told: str, word: str
+) -> None:
+    aserve.make_ssl_devcert(folder / "site")
+    child = flask("aserve", "--port", "0", word, *words)
+    assert child.wait() == 2
+    assert re.search(f"^Error: Invalid value for {told}", child.errors, re.M), child.errors
+
+
+def test_certificate_with_its_key_in_one_file(folder: Path, flask: Command) -> None:
+    certificate, key = aserve.make_ssl_devcert(folder / "site")
+    (folder / "both.pem").write_text(Path(key).read_text() + Path(certificate).read_text())
+    assert flask("aserve", "--port", "0", "--cert", "both.pem").url.startswith("https://")
 
 
 @pytest.mark.parametrize("word", ["--reload", "--no-reload"])

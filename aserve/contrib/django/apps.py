@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
 from django.core.management import get_commands
+
+from ...reload import role
 
 __all__ = ["AserveConfig"]
 
@@ -26,7 +29,7 @@ class AserveConfig(AppConfig):
     def import_models(self) -> None:
         """The first moment at which all apps are known; the models of the others come next."""
         super().import_models()
-        if sys.argv[1:2] == ["runserver"]:
+        if sys.argv[1:2] == ["runserver"] or role.serve_here is not None:
             # Remembered by Django. When the models of an app are broken, Django goes on without
             # any app, and without this it would find its own `runserver` then.
             get_commands()
@@ -38,7 +41,7 @@ class AserveConfig(AppConfig):
 
 def _check_order(app_configs: object, **_: object) -> list[Any]:
     owner = get_commands().get("runserver")
-    if owner == AserveConfig.name:
+    if owner == AserveConfig.name or _is_ours(owner):
         return []
     return [
         checks.Warning(
@@ -47,3 +50,14 @@ def _check_order(app_configs: object, **_: object) -> list[Any]:
             id="aserve.W001",
         )
     ]
+
+
+def _is_ours(owner: Any) -> bool:
+    """Whether that app's command is built on this one, as WhiteNoise's is on the next one."""
+    from .management.commands.runserver import Command
+
+    try:
+        module = import_module(f"{owner}.management.commands.runserver")
+    except ImportError:
+        return False
+    return issubclass(getattr(module, "Command", object), Command)

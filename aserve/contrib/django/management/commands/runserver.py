@@ -13,6 +13,9 @@ from __future__ import annotations
 import re
 import socket
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
 from django.conf import settings
@@ -20,33 +23,49 @@ from django.core.management import CommandError, CommandParser
 from django.core.management.commands import runserver
 from django.db import connections
 from django.urls import get_resolver
+from django.utils import autoreload
 
 from .....config import ServerOptions
 from .....errors import ConfigError, ListenError
 from .....loader.errors_out import let_errors_out
 from .....net.address import is_literal
 from .....reload import role
+from .....reload.script import add_argument
 from .....running import run
 from .....types import Environ, StartResponse
 
 __all__ = ["Command"]
 
+_APP: Final = "aserve.contrib.django"
+_NAME: Final = "runserver"
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _base() -> Any:
-    """Django's command, or the one that serves static files, if that app is installed.
+    """The command that would be there without this app: of the next one that has it, or Django's.
 
-    Asked of the settings: while an app is broken, the registry of the apps is empty.
+    That is how WhiteNoise changes a default of it, and Django's own app for static files adds what
+    they need. Asked of the settings: while an app is broken, the registry of the apps is empty.
     """
-    names = settings.INSTALLED_APPS if settings.configured else ()
-    if any(f"{name}.".startswith("django.contrib.staticfiles.") for name in names):
-        from django.contrib.staticfiles.management.commands import (
-            runserver as with_static_files,
-        )
+    for name in _apps_behind_this_one():
+        try:
+            if find_spec(f"{name}.management.commands.{_NAME}") is not None:
+                command: Any = import_module(f"{name}.management.commands.{_NAME}").Command
+                break
+        except Exception:
+            continue  # broken, or no package: Django tells of those that are apps
+    else:
+        command = runserver.Command
+    return command if issubclass(command, runserver.Command) else runserver.Command
 
-        return with_static_files.Command
-    return runserver.Command
+
+def _apps_behind_this_one() -> Iterator[str]:
+    names = [str(name) for name in settings.INSTALLED_APPS] if settings.configured else []
+    mine = next((n for n, name in enumerate(names) if name.startswith(_APP)), -1)
+    for name in names[mine + 1 :]:
+        yield name
+        # The class of its configuration may stand in the place of the app.
+        yield name.rpartition(".apps.")[0] or name
 
 
 class Command(_base()):
@@ -89,11 +108,13 @@ class Command(_base()):
         if self._is_typed:
             # For the processes that serve, which run the same words: without the option Django
             # would hide an error of the apps from them, for the sake of its own reloader.
-            sys.orig_argv.append("--noreload")
+            add_argument("--noreload", behind="runserver")
         self._serve(_loaded_elsewhere, options)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Check and serve, in the process that does."""
+        # What Django has hidden after all, because the words are a program's own.
+        autoreload.raise_last_exception()
         if not options["skip_checks"]:
             self.stdout.write("Performing system checks...\n\n")
             # Since Django 5.2. The method of `runserver` itself selects no checks, so that nothing
