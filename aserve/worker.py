@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# How long the app's own exit functions may take, once everything is answered.
-_EXIT_SECONDS: Final = 1.0
 # How often it is looked for modules that were imported since.
 _MODULES_SECONDS: Final = 1.0
 
@@ -68,31 +66,7 @@ def main() -> None:
     # Of a fork it is another one.
     job = {**go["job"], "generation": go["generation"]}
     status = _Child(recruit.channel, job, descriptors).run()
-    _leave(status)
-
-
-def _leave(status: int) -> None:
-    """End, whatever threads of the app still do; its exit functions have a moment."""
-    import atexit
-
-    # Pools of processes end theirs before the functions of atexit.
-    _for_a_moment(lambda: [function() for function in reversed(_thread_exits())])
-    _for_a_moment(atexit._run_exitfuncs)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(status)
-
-
-def _thread_exits() -> list[Callable[[], object]]:
-    """What `concurrent.futures` wants done, before Python joins all threads."""
-    return list(getattr(threading, "_threading_atexits", ()))
-
-
-def _for_a_moment(function: Callable[[], object]) -> None:
-    thread = threading.Thread(target=function, daemon=True)
-    thread.start()
-    thread.join(_EXIT_SECONDS)
+    forks.leave(status)
 
 
 class _Child:

@@ -69,6 +69,7 @@ def test_they_are_reloaded_together(tmp_path: Path, start: Start) -> None:
     wait_gone(list(old))
     (tmp_path / "app.py").write_text("nonsense(")
     until(child, "SyntaxError")
+    child.wait_for("Waiting for a change")  # the page may be quicker than the terminal
     assert child.errors.count("SyntaxError") == 2  # the traceback and the line below it, once
     (tmp_path / "app.py").write_text(APP.format(word="three"))
     until(child, "three")

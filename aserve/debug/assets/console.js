@@ -51,7 +51,7 @@ class Console {
     try {
       const { printed } = await ask("show-pin");
       this.say(printed ? "The PIN stands on the terminal of the server."
-        : "The server has no terminal to show the PIN on.");
+        : "The server has no terminal to show the PIN on: aserve pin prints it, in its directory.");
     } catch (error) {
       this.say(error.message);
     }
