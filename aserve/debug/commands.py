@@ -24,7 +24,7 @@ from .values import children, describe, look_up
 if TYPE_CHECKING:
     from ..types import Environ, StartResponse
 
-__all__ = ["Commands", "Report"]
+__all__ = ["Commands", "Report", "again_elsewhere"]
 
 # A pasted program is larger than this never.
 _MOST_BYTES: Final = 200_000
@@ -53,7 +53,8 @@ class Report:
     def console(self, number: int, frame: FrameType) -> Console:
         """The console of a frame; its state lives as long as the report."""
         if number not in self.consoles:
-            made = self.context.run(
+            # A copy, for two threads cannot be in one context.
+            made = self.context.copy().run(
                 Console, frame.f_globals, frame.f_locals, contexts=self.contexts, lock=self.lock
             )
             # Of two that ask at once, both get the one that was first.
@@ -137,10 +138,8 @@ class Commands:
             ("Cross-Origin-Resource-Policy", "same-origin"),
             *cookies,
         ]
-        if result.get("error") == "elsewhere" and "aserve.server" in environ:
-            # Asked again, on a new connection, it may land there. Only our own server lets an app
-            # say so: PEP 3333 "Other HTTP Features".
-            headers.append(("Connection", "close"))
+        if result.get("error") == "elsewhere":
+            headers += again_elsewhere(environ)
         start_response(status, headers)
         return [body]
 
@@ -281,6 +280,12 @@ def _read(environ: Environ) -> dict[str, Any]:
     if not isinstance(asked, dict) or not isinstance(asked.get("do"), str):
         raise _Refused("bad-request", "A command is a JSON object with `do`.")
     return asked
+
+
+def again_elsewhere(environ: Environ) -> list[tuple[str, str]]:
+    """Headers that have the client ask again on a new connection, which may land elsewhere."""
+    # Only our own server lets an app say so: PEP 3333 "Other HTTP Features".
+    return [("Connection", "close")] if "aserve.server" in environ else []
 
 
 def _line_of(report: Report, number: int) -> int:

@@ -13,16 +13,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from .capture import capture
-from .commands import Commands, Report
+from .commands import Commands, Report, again_elsewhere
 from .gate import Gate
 from .guard import Guard, is_secure
 from .page import PageSettings, render, render_console
 from .pin import load_pin
 from .request import view_request
 from .settings import PREFIX, DebugSettings
-from .store import Store
+from .store import Elsewhere, Store
 from .text import markdown, plain
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Debugger:
             return self._show_kept(path.removeprefix(PREFIX + "report/"), environ, start_response)
         if path == self._console_path:
             return self._show_console(environ, start_response)
+        if not path.startswith(PREFIX):
+            return None  # it only begins like the console's
         return _respond(start_response, "404 Not Found", [], b"There is nothing here.\n")
 
     def fail(
@@ -100,30 +103,37 @@ class Debugger:
         # Flask keeps its request there, and nowhere else.
         request = getattr(contexts[-1], "request", None) if contexts else None
         report = Report(captured, view_request(environ, request), tuple(contexts))
-        name = self._store.add(report)
-        if "HTTP_UPGRADE" in environ:
+        shown = error.with_traceback(_without_own_frames(error))
+        # "h2c" is offered by clients that are as content with HTTP/1.1.
+        if environ.get("HTTP_UPGRADE", "h2c").lower() != "h2c":
             # Perhaps the app has taken the connection: it is no response that could be replaced.
             if not isinstance(error, ConnectionError | StopIteration):
-                self._tell_where(name, environ)
-            raise error
+                self._tell_where(self._store.add(report), environ)
+            raise shown
+        # What nobody can ask for is not kept: others could push out what is looked at.
+        name = self._store.add(report) if self._is_for_page(environ) else ""
         status, headers, body = self._respond(name, report, environ)
+        trace = shown.__traceback__
         try:
-            start_response(status, headers, (type(error), error, error.__traceback__))
+            start_response(status, headers, (type(error), error, trace))
         except Exception as raised:
-            if raised is error:
-                self._tell_where(name, environ)
-            raise
-        shown = error.with_traceback(_without_own_frames(error))
+            if raised is not error:
+                raise
+            self._tell_where(name or self._store.add(report), environ)
+            raise shown.with_traceback(trace)  # noqa: B904
         where = f"{environ.get('REQUEST_METHOD', '')} {_printable(_path_of(environ))}"
         _log.error("%s: the application raised an exception", where, exc_info=shown)
         return [body]
+
+    def _is_for_page(self, environ: Environ) -> bool:
+        return "text/html" in environ.get("HTTP_ACCEPT", "") and self._guard.may_see(environ)
 
     def _respond(
         self, name: str, report: Report, environ: Environ
     ) -> tuple[str, WSGIHeaders, bytes]:
         if report.captured is None or not self._guard.may_see(environ):
             return _STATUS, _headers("text/plain", _REFUSED), _REFUSED
-        if "text/html" not in environ.get("HTTP_ACCEPT", ""):
+        if not self._is_for_page(environ):
             body = plain(report.captured.problem).encode("utf-8", "backslashreplace")
             return _STATUS, _headers("text/plain", body), body
         nonce = secrets.token_urlsafe(16)
@@ -139,7 +149,7 @@ class Debugger:
             token=self._token,
             report=name,
             generation=self._generation,
-            command_url=environ.get("SCRIPT_NAME", "") + PREFIX + "command",
+            command_url=_url_path(environ) + PREFIX + "command",
             nonce=nonce,
             can_eval=self._commands.can_eval(environ),
             is_unlocked=self._commands.is_unlocked(environ),
@@ -158,18 +168,32 @@ class Debugger:
         try:
             report = self._store.get(name)
         except LookupError as error:
-            text = f"{error}\n".encode()
-            return _respond(start_response, "404 Not Found", [], text)
+            return self._say_missing(error, environ, start_response)
         _, headers, body = self._respond(name, report, environ)
         start_response("200 OK", headers)
         return [body]
+
+    def _say_missing(
+        self, error: LookupError, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        again: WSGIHeaders = []
+        if not isinstance(error, Elsewhere):
+            text = "This error is not kept any more, or never was."
+        elif environ.get("wsgi.multiprocess"):
+            text = "Another process of the server has this error: load the page again."
+            again = again_elsewhere(environ)
+        else:
+            text = "This error was let go when the app was loaded anew."
+        return _respond(start_response, "404 Not Found", again, f"{text}\n".encode())
 
     def _show_console(
         self, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes] | None:
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
             return None
-        if not self._guard.may_see(environ) or not self._commands.can_eval(environ):
+        if not self._guard.may_see(environ):
+            return _respond(start_response, "403 Forbidden", [], b"Not from here.\n")
+        if not self._commands.can_eval(environ):
             text = b"The console is for this machine only: --debug-eval-from-network opens it.\n"
             return _respond(start_response, "403 Forbidden", [], text)
         nonce = secrets.token_urlsafe(16)
@@ -180,12 +204,15 @@ class Debugger:
 
     def _tell_where(self, name: str, environ: Environ) -> None:
         scheme = "https" if is_secure(environ) else "http"
-        host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
-        path = f"{environ.get('SCRIPT_NAME', '')}{PREFIX}report/{name}"
+        host = environ.get("HTTP_HOST")
+        if not host or not self._guard.knows_host(environ):
+            # Nobody is to follow a link to where a client says.
+            host = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+        path = f"{_url_path(environ)}{PREFIX}report/{name}"
         _log.error(
             "%s %s: the response had begun; the error page is %s://%s%s",
             environ.get("REQUEST_METHOD", ""), _printable(_path_of(environ)), scheme,
-            _printable(host), _printable(path),
+            _printable(host), path,
         )  # fmt: skip
 
 
@@ -222,6 +249,12 @@ def _respond(
 ) -> Iterable[bytes]:
     start_response(status, [*_headers("text/plain", body), *headers])
     return [body]
+
+
+def _url_path(environ: Environ) -> str:
+    """Where the app is mounted, as it stands in a URL."""
+    path: str = environ.get("SCRIPT_NAME", "")
+    return quote(path, safe="/:@!$&'()*+,;=~", encoding="latin-1", errors="replace")
 
 
 def _path_of(environ: Environ) -> str:

@@ -32,9 +32,13 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str], token: str, *, eval_from_network: bool) -> None:
-        self._hosts = Hosts(name for name in hosts if name != "*")
+        self._hosts = Hosts(name for name in hosts if name.strip("*."))
         self._token = token.encode()
         self._eval_from_network = eval_from_network
+
+    def knows_host(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the name that the client has asked for is one of this server."""
+        return self._hosts.allow(environ.get("HTTP_HOST", ""))
 
     def may_see(self, environ: Mapping[str, Any]) -> bool:
         """Whether a page, or the text of a traceback, may be the answer.
@@ -42,7 +46,7 @@ class Guard:
         A navigation may come from anywhere (a link, the redirect of an identity provider): its
         answer is for the person in front. Frames and scripts of other origins get nothing.
         """
-        if not self._hosts.allow(environ.get("HTTP_HOST", "")):
+        if not self.knows_host(environ):
             return False
         site = environ.get("HTTP_SEC_FETCH_SITE", "")
         if site in ("same-origin", "none"):
@@ -58,7 +62,7 @@ class Guard:
         return (
             environ.get("REQUEST_METHOD") == "POST"
             and environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
-            and self._hosts.allow(environ.get("HTTP_HOST", ""))
+            and self.knows_host(environ)
             and environ.get("HTTP_SEC_FETCH_SITE", "same-origin") == "same-origin"
             and self._is_same_origin(environ)
             and hmac.compare_digest(given, self._token)

@@ -88,6 +88,7 @@ class DebuggedApplication:
             return self.fail(error, environ, start_response, contexts)
         kind = type(result)
         if kind is list or kind is tuple or kind is environ.get("wsgi.file_wrapper"):
+            contexts.clear()  # see `_Watched.close`
             return result  # no code of the app runs any more
         return _Watched(result, self, environ, start_response, contexts)
 
@@ -104,7 +105,7 @@ class DebuggedApplication:
         except Exception as failure:
             if failure is not error:
                 _log.exception("the debugger itself failed; this is a defect of aserve")
-            raise error from None
+        raise error  # out here, where it keeps its own cause and gets no other context
 
     def _debugger(self) -> Debugger:
         with self._making:
@@ -136,7 +137,10 @@ class _Watched:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._inner
+            # `yield from` would close the inner one, too, when this one is given up: for the server
+            # that is one time too many.
+            for piece in self._inner:  # noqa: UP028
+                yield piece
         except _NOT_OURS:
             raise
         except Exception as error:
@@ -144,6 +148,11 @@ class _Watched:
 
     def close(self) -> None:
         """Closes what the app has returned."""
-        close: Any = getattr(self._inner, "close", None)
-        if close is not None:
-            close()
+        try:
+            close: Any = getattr(self._inner, "close", None)
+            if close is not None:
+                close()
+        finally:
+            # They lead to the environ, which leads to them: only the garbage collector could free
+            # a request then.
+            self._contexts.clear()
