@@ -18,11 +18,20 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .api import Hooks, open_server, serve
+    from .callback import (
+        CallbackAnswer,
+        CallbackOptions,
+        CallbackRequest,
+        CallbackServer,
+        wait_for_callback,
+    )
     from .compat import make_ssl_devcert, run_simple
     from .config import Limits, ReloadConfig, ServerConfig
     from .errors import (
         AppLoadError,
         AserveError,
+        CallbackError,
+        CallbackTimeout,
         ClientDisconnected,
         ConfigError,
         DrainTimeout,
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
     from .events import ExchangeRecord, Request
     from .handler import WSGIRequestHandler
     from .lifecycle import may_shut_down, on_reload, on_shutdown
+    from .net.browser import open_browser
     from .process import ServerProcess
     from .reload.role import is_running_from_reloader
     from .running import run
@@ -44,11 +54,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": ("Hooks", "open_server", "serve"),
+    "callback": (
+        "CallbackAnswer",
+        "CallbackOptions",
+        "CallbackRequest",
+        "CallbackServer",
+        "wait_for_callback",
+    ),
     "compat": ("make_ssl_devcert", "run_simple"),
     "config": ("Limits", "ReloadConfig", "ServerConfig"),
     "errors": (
         "AppLoadError",
         "AserveError",
+        "CallbackError",
+        "CallbackTimeout",
         "ClientDisconnected",
         "ConfigError",
         "DrainTimeout",
@@ -61,6 +80,7 @@ _HOMES = {
     "events": ("ExchangeRecord", "Request"),
     "handler": ("WSGIRequestHandler",),
     "lifecycle": ("may_shut_down", "on_reload", "on_shutdown"),
+    "net.browser": ("open_browser",),
     "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
     "running": ("run",),
@@ -72,6 +92,12 @@ _HOMES = {
 __all__ = [
     "AppLoadError",
     "AserveError",
+    "CallbackAnswer",
+    "CallbackError",
+    "CallbackOptions",
+    "CallbackRequest",
+    "CallbackServer",
+    "CallbackTimeout",
     "ClientDisconnected",
     "ConfigError",
     "DrainTimeout",
@@ -100,10 +126,12 @@ __all__ = [
     "may_shut_down",
     "on_reload",
     "on_shutdown",
+    "open_browser",
     "open_server",
     "run",
     "run_simple",
     "serve",
+    "wait_for_callback",
 ]
 
 

@@ -49,6 +49,7 @@ _NEVER_RELOAD = frozenset(
         "--no-reload",
         "demo",
         "config",
+        "callback",
         "trust",
         "untrust",
         "pin",

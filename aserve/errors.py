@@ -11,7 +11,9 @@ Every error that a caller may want to catch derives from `AserveError`::
     │   └── LocalProtocolError            … us: a bug in aserve or a bad header from the app
     ├── ClientDisconnected (ConnectionError)   the client left while the app was reading or writing
     ├── WSGIError                         the app broke PEP 3333
-    └── DrainTimeout (TimeoutError)       the grace ended while requests were still running
+    ├── DrainTimeout (TimeoutError)       the grace ended while requests were still running
+    ├── CallbackError                     an authorization server answered with `error=`
+    └── CallbackTimeout (TimeoutError)    no callback came in time; names the URL
 
 Foreign exceptions are mapped at one boundary each: `OSError` of bind in `aserve.net.listeners`,
 `httptools` errors in `aserve.http.head`, import errors of the app in `aserve.loader`.
@@ -22,6 +24,8 @@ from __future__ import annotations
 __all__ = [
     "AppLoadError",
     "AserveError",
+    "CallbackError",
+    "CallbackTimeout",
     "ClientDisconnected",
     "ConfigError",
     "DrainTimeout",
@@ -118,6 +122,29 @@ class WSGIError(AserveError):
 
 class DrainTimeout(AserveError, TimeoutError):
     """The grace ended while requests were still running; they were cut."""
+
+
+class CallbackError(AserveError):
+    """An authorization server refused (RFC 6749 section 4.1.2.1).
+
+    Args:
+        error: The code, e.g. `access_denied`.
+        description: What it says to the developer; may be empty.
+        uri: A page about it; may be empty.
+    """
+
+    def __init__(self, error: str, description: str = "", uri: str = "") -> None:
+        # All of them came from outside, and will be seen on a terminal.
+        parts = [part for part in (error, description) if part]
+        text = ": ".join(parts) + (f" (see {uri})" if uri else "")
+        super().__init__("".join(char if char.isprintable() else " " for char in text))
+        self.error = error
+        self.description = description
+        self.uri = uri
+
+
+class CallbackTimeout(AserveError, TimeoutError):
+    """No callback came in time; the message names the URL that waited for it."""
 
 
 def sentence(text: str) -> str:

@@ -210,14 +210,9 @@ def open_browser(server: ReadyServer, tell: Callable[[str], object]) -> None:
         return
 
     def work() -> None:
-        import webbrowser
+        from .net import browser
 
-        try:
-            is_open = webbrowser.open(url)
-        except Exception:
-            # Whatever a browser's launcher raises, the server runs on.
-            is_open = False
-        if not is_open:
+        if not browser.open_browser(url):
             tell(f"no browser could be opened; the page is {url}")
 
     threading.Thread(target=work, name="aserve-open-browser", daemon=True).start()

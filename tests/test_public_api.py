@@ -12,6 +12,12 @@ from aserve import errors
 PUBLIC = [
     "AppLoadError",
     "AserveError",
+    "CallbackAnswer",
+    "CallbackError",
+    "CallbackOptions",
+    "CallbackRequest",
+    "CallbackServer",
+    "CallbackTimeout",
     "ClientDisconnected",
     "ConfigError",
     "DrainTimeout",
@@ -40,10 +46,12 @@ PUBLIC = [
     "may_shut_down",
     "on_reload",
     "on_shutdown",
+    "open_browser",
     "open_server",
     "run",
     "run_simple",
     "serve",
+    "wait_for_callback",
 ]
 
 
@@ -82,6 +90,7 @@ def test_every_error_is_public_and_has_one_base() -> None:
         ("ListenError", OSError),
         ("ClientDisconnected", ConnectionError),
         ("DrainTimeout", TimeoutError),
+        ("CallbackTimeout", TimeoutError),
     ],
 )
 def test_errors_are_what_callers_already_catch(error: str, builtin: type[Exception]) -> None:

@@ -1,8 +1,9 @@
 """The command `aserve`: parses, gathers the settings, listens, loads the app, serves.
 
 Exit status: 0 stopped; 1 crashed; 2 wrong usage or configuration, or no app; 3 the app failed to
-import; 4 the address cannot be listened on; 5 a store of certificates was not changed; 130 Ctrl-C
-before the server was ready (128 + the number of SIGINT, as shells count).
+import; 4 the address cannot be listened on; 5 a store of certificates was not changed; 6 the
+authorization server refused and 7 no callback came in time (`aserve callback`); 130 Ctrl-C before
+the server was ready (128 + the number of SIGINT, as shells count).
 
 The address is bound before the app is imported: a port that is taken is told at once, and
 clients that come early wait instead of being refused.
@@ -23,10 +24,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from ..config import ServerConfig
-from ..errors import AppLoadError, ConfigError, ListenError, sentence
+from ..errors import (
+    AppLoadError,
+    CallbackError,
+    CallbackTimeout,
+    ConfigError,
+    ListenError,
+    sentence,
+)
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
 from ..supervise import debug_pin, open_browser
+from . import callback
 from .commands import DefaultGroup, PlainCommand, ServingCommand
 from .reloading import is_loopback, serve_by_processes, wants_reload
 from .settings import Settings, gather, table, unknown_variables
@@ -49,9 +58,11 @@ EXIT_USAGE: Final = 2
 EXIT_APP_FAILED: Final = 3
 EXIT_ADDRESS: Final = 4
 EXIT_STORE: Final = 5
+EXIT_REFUSED: Final = 6
+EXIT_TIMEOUT: Final = 7
 EXIT_INTERRUPTED: Final = 130
 
-_RESERVED: Final = ("demo", "config", "trust", "untrust", "pin")
+_RESERVED: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
 
 _TRUST_HELP: Final = (
     "Make your development authority, unless you have one, and install it where browsers and other "
@@ -99,6 +110,7 @@ def main(
             ServingCommand("serve", _serve, takes_app=True),
             ServingCommand("demo", _serve_demo, takes_app=False),
             ServingCommand("config", _show_config, takes_app=True),
+            PlainCommand("callback", _callback, callback.HELP, callback.options()),
             PlainCommand("trust", lambda: _status_of(trust()), _TRUST_HELP),
             PlainCommand("untrust", lambda: _status_of(untrust()), _UNTRUST_HELP),
             PlainCommand("pin", _show_pin, _PIN_HELP),
@@ -192,6 +204,16 @@ def _warn_of_unknown_variables(settings: Settings) -> None:
 def _show_pin() -> int:
     config = _gather({}).resolved.config
     click.echo(debug_pin(dataclasses.replace(config, debug=True, debug_eval=True)))
+    return EXIT_STOPPED
+
+
+def _callback(**given: Any) -> int:
+    try:
+        callback.print_callback(**given)
+    except CallbackError as error:
+        return _fail(f"the authorization server refused: {sentence(str(error))}", EXIT_REFUSED)
+    except CallbackTimeout as error:
+        return _fail(sentence(str(error)), EXIT_TIMEOUT)
     return EXIT_STOPPED
 
 

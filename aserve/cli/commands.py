@@ -1,13 +1,13 @@
 """The shape of the command line: words, options from `aserve.config`, help, completion.
 
-`aserve [OPTIONS] [APP]`, `aserve demo` and `aserve config [APP]` share one set of options.
-`demo` and `config` are reserved words; everything else is an app. What the commands *do* is in
-`aserve.cli`.
+`aserve [OPTIONS] [APP]`, `aserve demo` and `aserve config [APP]` share one set of options;
+`callback` has some of its own. The words of commands are reserved; everything else is an app.
+What the commands *do* is in `aserve.cli`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,6 +22,7 @@ from ..options import Option
 __all__ = ["DefaultGroup", "PlainCommand", "ServingCommand"]
 
 _DEFAULT: Final = "serve"
+_WORDS: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
 # What is wider is hard to read; narrower terminals get narrower lines.
 _WIDTH: Final = 100
 # Longer lists of choices stand in the text, or else they push it to the right edge.
@@ -39,7 +40,8 @@ _EXAMPLES: Final = (
     ("aserve 'shop:create_app()' -h 0.0.0.0", "reachable from the network"),
     ("aserve demo", "serve an app that is built in"),
     ("aserve config", "show every option's value and where it comes from"),
-    ("aserve trust", "let browsers trust the certificates of --https; undone by aserve untrust"),
+    ("aserve callback", "wait for the redirect of an OAuth flow and print it"),
+    ("aserve trust", "let browsers trust the certificates of --https"),
 )
 _EXITS: Final = (
     ("0", "stopped, by Ctrl-C or SIGTERM"),
@@ -48,7 +50,7 @@ _EXITS: Final = (
     ("3", "the app failed to import"),
     ("4", "the address cannot be listened on, e.g. it is in use"),
     ("5", "a store of certificates could not be changed (aserve trust)"),
-    ("130", "Ctrl-C before the server was ready"),
+    ("130", "Ctrl-C before the server was ready, or the callback came"),
 )
 _SETTINGS: Final = (
     "Each option is also a variable, such as ASERVE_PORT, and a key of [tool.aserve] in "
@@ -104,7 +106,7 @@ class ServingCommand(click.Command):
             formatter.write_usage("aserve", "[OPTIONS] [APP]")
             formatter.write_usage("aserve", "demo [OPTIONS]", prefix="       ")
             formatter.write_usage("aserve", "config [OPTIONS] [APP]", prefix="       ")
-            formatter.write_usage("aserve", "trust | untrust | pin", prefix="       ")
+            formatter.write_usage("aserve", "callback | trust | untrust | pin", prefix="       ")
         else:
             app = " [APP]" if self.name == "config" else ""
             formatter.write_usage("aserve", f"{self.name} [OPTIONS]{app}")
@@ -131,16 +133,26 @@ class ServingCommand(click.Command):
 
 
 class PlainCommand(click.Command):
-    """A command without an app and without options.
+    """A command without an app, and with no options but its own.
 
     Args:
         name: The word that selects it.
-        callback: What it does; returns the exit status.
+        callback: What it does; called with its options, and returns the exit status.
         help: What its `--help` says.
+        options: Its options.
     """
 
-    def __init__(self, name: str, callback: Callable[[], int], help: str) -> None:
-        params: list[click.Parameter] = [_eager("--help", "Show this help.", _show_help())]
+    def __init__(
+        self,
+        name: str,
+        callback: Callable[..., int],
+        help: str,
+        options: Sequence[click.Option] = (),
+    ) -> None:
+        params: list[click.Parameter] = [
+            *options,
+            _eager("--help", "Show this help.", _show_help()),
+        ]
         super().__init__(name, callback=callback, params=params, help=help, add_help_option=False)
 
 
@@ -217,7 +229,7 @@ def _apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     # Imported only now: it is needed in a shell that completes, never to serve.
     from click.shell_completion import CompletionItem
 
-    words = () if ctx.info_name == "config" else ("demo", "config", "trust", "untrust", "pin")
+    words = () if ctx.info_name == "config" else _WORDS
     items = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return [*items, CompletionItem(incomplete, type="file")]
 

@@ -163,7 +163,11 @@ class Exchange:
         self.closed = False
 
     def __str__(self) -> str:
-        return f"{self.request.method} {self.request.target.decode('latin-1')}"
+        request = self.request
+        # For logs. An app may say of itself that its queries belong in none: codes, tokens.
+        is_secret = getattr(self.connection.app, "has_secret_queries", False)
+        target = request.path if is_secret else request.target
+        return f"{request.method} {target.decode('latin-1')}"
 
     def lend(self) -> None:
         """From here on, whoever claims the connection first has it. Its owner's thread."""

@@ -80,7 +80,7 @@ def _complete(run: Run, words: str, index: int) -> list[str]:
 
 def test_completion(run: Run) -> None:
     assert _complete(run, "aserve ", 1) == [
-        "plain,demo", "plain,config", "plain,trust", "plain,untrust", "plain,pin",
+        "plain,demo", "plain,config", "plain,callback", "plain,trust", "plain,untrust", "plain,pin",
         "file,",
     ]  # fmt: skip
     assert _complete(run, "aserve d", 1) == ["plain,demo", "file,d"]

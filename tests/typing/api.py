@@ -89,6 +89,23 @@ async def https() -> None:
     run(app, hooks=Hooks(ssl_context=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)))
 
 
+def answer(request: aserve.CallbackRequest) -> int | None:
+    return 204 if assert_type(request.body, bytes) else None
+
+
+async def receive() -> None:
+    options = aserve.CallbackOptions(ports=(8765, 0), response_mode="form_post", answer=answer)
+    async with aserve.CallbackServer("/callback", state="s", options=options) as cb:
+        assert_type(cb.url, str)
+        assert_type(await cb.wait(timeout=60), dict[str, str])
+        assert_type(await cb.wait(cb.expect()), dict[str, str])
+        assert_type(await cb.open_browser("https://provider.test/"), bool)
+        async for request in cb.requests():
+            assert_type(request, aserve.CallbackRequest)
+    assert_type(aserve.wait_for_callback(lambda cb: cb.url, timeout=60), dict[str, str])
+    aserve.CallbackOptions(response_mode="fragment")  # type: ignore[arg-type]
+
+
 def handle_errors() -> str:
     try:
         run(app)
