@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         RemoteProtocolError,
         WSGIError,
     )
-    from .events import ExchangeRecord, Request
+    from .events import ErrorRecord, ExchangeRecord, Request
     from .handler import WSGIRequestHandler
     from .lifecycle import may_shut_down, on_reload, on_shutdown
     from .net.browser import open_browser
@@ -77,7 +77,7 @@ _HOMES = {
         "RemoteProtocolError",
         "WSGIError",
     ),
-    "events": ("ExchangeRecord", "Request"),
+    "events": ("ErrorRecord", "ExchangeRecord", "Request"),
     "handler": ("WSGIRequestHandler",),
     "lifecycle": ("may_shut_down", "on_reload", "on_shutdown"),
     "net.browser": ("open_browser",),
@@ -101,6 +101,7 @@ __all__ = [
     "ClientDisconnected",
     "ConfigError",
     "DrainTimeout",
+    "ErrorRecord",
     "ExchangeRecord",
     "Hooks",
     "Limits",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .config import ServerConfig, ServerOptions
 from .errors import ConfigError
-from .events import ExchangeRecord
+from .events import ErrorRecord, ExchangeRecord
 from .hosts import HostCheck
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
@@ -55,6 +55,8 @@ class Hooks:
             certificate that is made on the spot; the path of a certificate with its key; or a
             pair of paths. What `run_simple` takes.
         on_exchange: Called on the loop thread with the record of each finished exchange.
+        on_error: Called in the worker thread with what the application did wrong, before the
+            client is told. An exception of its own is logged.
         on_ready: Called on the loop thread when the server accepts connections.
         debug: What else there is to say about the debugger, if the option `debug` is on.
     """
@@ -62,6 +64,7 @@ class Hooks:
     sockets: Sequence[socket.socket] | None = None
     ssl_context: SSLContextLike | None = None
     on_exchange: Callable[[ExchangeRecord], object] | None = None
+    on_error: Callable[[ErrorRecord], object] | None = None
     on_ready: Callable[[Server], object] | None = None
     debug: DebugSettings | None = None
 
@@ -127,6 +130,7 @@ async def open_configured(
             ssl_context=tls.context if tls else None,
             ca_pem=tls.ca_pem if tls else None,
         )
+        server.on_error = hooks.on_error
     except BaseException:
         await _close_sockets((sockets, unix_files))
         raise

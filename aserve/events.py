@@ -21,6 +21,7 @@ __all__ = [
     "END_OF_MESSAGE",
     "Data",
     "EndOfMessage",
+    "ErrorRecord",
     "Event",
     "ExchangeRecord",
     "Request",
@@ -125,3 +126,18 @@ class ExchangeRecord:
     client: str
     complete: bool
     client_left: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class ErrorRecord:
+    """What an application did wrong in a request, for tests and tools.
+
+    Args:
+        request: The request.
+        error: What it raised, also from its iterable or `close`; a `WSGIError` when it broke WSGI.
+        is_cut: Its answer had begun already, so the connection is cut; else the client gets a 500.
+    """
+
+    request: Request
+    error: BaseException
+    is_cut: bool

@@ -21,6 +21,7 @@ PUBLIC = [
     "ClientDisconnected",
     "ConfigError",
     "DrainTimeout",
+    "ErrorRecord",
     "ExchangeRecord",
     "Hooks",
     "Limits",

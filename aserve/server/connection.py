@@ -27,7 +27,7 @@ from time import perf_counter, time
 from typing import Final, cast
 
 from ..errors import RemoteProtocolError
-from ..events import Data, EndOfMessage, Event, ExchangeRecord, Request
+from ..events import Data, EndOfMessage, ErrorRecord, Event, ExchangeRecord, Request
 from ..http.h1 import H1Connection
 from ..http.response import simple_response
 from ..http.state import Receiving, Sending
@@ -490,6 +490,11 @@ class Connection(asyncio.Protocol):
         self._server.observe(
             lambda: self.make_record(exchange, complete=complete, client_left=client_left)
         )
+
+    def tell_error(self, record: ErrorRecord) -> None:
+        """See `Carrier`."""
+        if self._server.on_error is not None:
+            self._server.on_error(record)
 
     def make_record(
         self, exchange: Exchange, *, complete: bool, client_left: bool = False

@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Final, Protocol
 
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
-from ..events import END_OF_MESSAGE, Request, Response
+from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
 from ..http.response import simple_response
 from ..types import Environ, InputStream, WSGIApp
 from ..wsgi.body import StreamBody
@@ -38,7 +38,8 @@ from . import filesend
 from .outbox import ABORT, FileTurn, Item, Whole
 from .tunnel import OfferedSocket
 
-_OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi")
+# What may stand between the server and the application.
+_OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
 
 __all__ = ["Carrier", "Direct", "Exchange"]
 
@@ -55,6 +56,10 @@ class Carrier(Protocol):
     low_water: int
     can_send_files: bool
     post: Callable[[Callable[[], object]], None]
+
+    def tell_error(self, record: ErrorRecord) -> None:
+        """The application has failed; the client is told next."""
+        ...
 
     # Posted, and so called on the loop thread:
 
@@ -307,10 +312,18 @@ class Exchange:
         else:
             shown = error.with_traceback(_without_own_frames(error.__traceback__))
             _log.error("%s: the application raised an exception", self, exc_info=shown)
+        if not isinstance(error, RemoteProtocolError):
+            self._tell_error(ErrorRecord(self.request, error, writer.started))
         if writer.started:
             self._put(ABORT)
         else:
             self._put(Whole(*simple_response(*answer)))
+
+    def _tell_error(self, record: ErrorRecord) -> None:
+        try:
+            self.connection.tell_error(record)
+        except Exception:
+            _log.exception("%s: the observer of errors failed", self)
 
     def _put(self, item: Item) -> None:
         if self.is_taken:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..config import ServerConfig
-from ..events import ExchangeRecord
+from ..events import ErrorRecord, ExchangeRecord
 from ..types import Environ, WSGIApp
 from .clock import Clock
 from .mailbox import Mailbox
@@ -53,6 +53,8 @@ class Host(Protocol):
     environ: Environ
     # Takes connections that are at rest when the server stops, and what was read of them.
     hand_over: Callable[[socket.socket, bytes], object] | None
+    # Wants to know what the application does wrong. Called in worker threads.
+    on_error: Callable[[ErrorRecord], object] | None
 
     @property
     def is_draining(self) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
-from ..events import ExchangeRecord
+from ..events import ErrorRecord, ExchangeRecord
 from ..net.address import urls_of
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
@@ -76,6 +76,10 @@ class Server:
         on_exchange: Called on the loop thread with each finished exchange.
         ssl_context: Speak TLS on all of the sockets.
         ca_pem: What a client has to trust to know the server, in PEM, if that is known.
+
+    Attributes:
+        on_error: Called in the worker thread with what the application did wrong, before the
+            client is told; to be set before the start.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Server:
         # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
         self.hand_over: Callable[[socket.socket, bytes], object] | None = None
+        self.on_error: Callable[[ErrorRecord], object] | None = None
         self._sweeping = False
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._state = ServerState.STARTING
