@@ -89,15 +89,27 @@ class ServerThread:
         """Start, and return when connections are accepted. Any thread.
 
         Raises:
+            AserveError: It runs already.
             ListenError: The address cannot be bound.
         """
+        if self._thread is not None and self._thread.is_alive():
+            raise AserveError("the server runs already; call shutdown() before a second start()")
         self._ready.clear()
-        self._thread = threading.Thread(target=self._work, name="aserve-server", daemon=True)
-        self._thread.start()
-        self._ready.wait()
+        self._server = None
+        thread = threading.Thread(target=self._work, name="aserve-server", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+            self._ready.wait()
+        except RuntimeError:  # the system has no thread left, so none was started
+            self._thread = None
+            raise
+        except BaseException:  # Ctrl-C: nobody would ever stop what has begun
+            self.shutdown(0)
+            raise
         error, self._error = self._error, None
         if error is not None:
-            self._thread.join()
+            thread.join()
             raise error
         return self
 
@@ -107,6 +119,8 @@ class ServerThread:
         Args:
             grace: Seconds that running requests may take; None for the configured one.
         """
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._ready.wait()  # another thread may just be starting it: a matter of milliseconds
         if self._server is not None:
             self._server.shutdown(grace)
         self.join()
