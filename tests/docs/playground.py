@@ -6,6 +6,7 @@ a terminal. Ports of the pages become free ports of this machine, so that two ru
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pty
 import re
@@ -29,13 +30,17 @@ __all__ = ["Playground"]
 
 # Where the tested package is: site-packages, or the checkout.
 _LOCATION: Final = Path(aserve.__file__).parents[1]
+# Without an installation, e.g. with PYTHONPATH alone, pytest does not find it by itself.
+_IS_REGISTERED: Final = bool(importlib.metadata.entry_points(group="pytest11", name="aserve"))
+_PLUGIN: Final = "" if _IS_REGISTERED else "-p aserve.pytest_plugin"
 _COMMANDS: Final = {
     # What the console script does; `-P` keeps the current directory off the path, as there.
     "aserve": "-P -c 'from aserve.__main__ import main; main()'",
     "python": "",
     "python3": "",
-    # A page's tests run by themselves, with none of this project's settings.
-    "pytest": "-m pytest -c /dev/null --rootdir=. -p no:cacheprovider",
+    # A page's tests run by themselves, with none of this project's settings, and with no other
+    # plugins than the page speaks of.
+    "pytest": f"-m pytest -c /dev/null --rootdir=. -p no:cacheprovider -p no:asyncio {_PLUGIN}",
 }
 _PER_SHELL: Final = ("NO_COLOR", "FORCE_COLOR", "DJANGO_SETTINGS_MODULE", "BROWSER", "FLASK_APP")
 _PORTS: Final = re.compile(r"\b(?:8000|8001|9000)\b")

@@ -379,7 +379,7 @@ def test_coverage_inside_worker_threads(project: Run, pytester: pytest.Pytester)
 
 
 def test_nothing_is_left_when_the_tests_are_over(project: Run, pytester: pytest.Pytester) -> None:
-    """A client that stays connected, and a request without an end, hold nothing up."""
+    """Two hundred servers; clients that stay connected, and requests without an end."""
     pytester.makeconftest("""
 import pathlib, threading
 
@@ -407,8 +407,12 @@ def test_it(request, scope):
     request.addfinalizer(client.close)
     client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
     assert client.recv(1)
+
+@pytest.mark.parametrize("number", range(200))
+def test_one_of_many(aserve_server, number):
+    assert get(aserve_server("shop:app").url) == (200, "/")
 """)
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=203)
     assert result.ret == 0
 
 
