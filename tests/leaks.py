@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["descriptors", "nothing_is_left"]
+__all__ = ["collect", "descriptors", "nothing_is_left", "other_tasks"]
 
 # Seconds until a thread that should end counts as one that does not.
 _PATIENCE = 30

@@ -142,8 +142,10 @@ class Registry:
     ) -> AppServer:
         """Start a server; the caller stops it by `end`."""
         from ..api import Hooks as AllHooks
+        from ..api import make_config
         from ..threads import ServerThread
 
+        make_config(app, *place, options, has_loop=True)  # the recorder could always be called
         recorder = Recorder(app)
         given = hooks or AllHooks()
         hooks = dataclasses.replace(

@@ -287,10 +287,15 @@ def test_a_wrong_option_is_the_tests_error(project: Run) -> None:
     result = project("""
 from shop import app
 
-def test_it(aserve_server):
+async def asgi(scope, receive, send): pass
+
+def test_option(aserve_server):
     aserve_server(app, treads=4)
+
+def test_app(aserve_server):
+    aserve_server(asgi)
 """)
-    result.stdout.fnmatch_lines(["*did you mean 'threads'*"])
+    result.stdout.fnmatch_lines(["*did you mean 'threads'*", "*is an ASGI application*"])
 
 
 def test_https_touches_nothing_of_the_user(project: Run, pytester: pytest.Pytester) -> None:
