@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import shlex
 import signal
 import sys
 import threading
@@ -88,7 +87,7 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
     """Supervise processes that run this program; returns the exit status."""
     from .console import About
     from .reload.script import describe
-    from .supervise import Plan, check_is_possible, supervise
+    from .supervise import Plan, check_is_possible, shown_command, supervise
 
     started_at = perf_counter()
     option = "reload" if config.reload else "processes"
@@ -107,11 +106,12 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
             source={"script": script},
             directory=str(Path.cwd()),
             is_watching=bool(config.reload),
-            typed=shlex.join(["python", *sys.orig_argv[1:]]),
+            typed=shown_command("python", sys.orig_argv[1:]),
+            debug=hooks.debug,
             about=About(
                 features=("reload",) if config.reload else (),
                 started_at=started_at,
-                pin=_pin_for_terminal(config),
+                pin=_pin_for_terminal(config, hooks),
             ),
         )
         return supervise(plan)
@@ -216,7 +216,7 @@ def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
     from .console import About, Console, configure_logging
 
     configure_logging(config.log_level)
-    console = Console(config, About(pin=_pin_for_terminal(config)))
+    console = Console(config, About(pin=_pin_for_terminal(config, hooks)))
     return dataclasses.replace(
         hooks,
         on_exchange=hooks.on_exchange or console.on_exchange,
@@ -224,12 +224,12 @@ def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
     )
 
 
-def _pin_for_terminal(config: ServerConfig) -> str:
+def _pin_for_terminal(config: ServerConfig, hooks: Hooks) -> str:
     if not config.debug or sys.stderr is None or not sys.stderr.isatty():
         return ""
     from .supervise import debug_pin
 
-    return debug_pin(config)
+    return debug_pin(config, hooks.debug)
 
 
 if sys.platform == "win32":  # pragma: no cover

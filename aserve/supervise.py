@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import secrets
+import shlex
 import socket
 import sys
 import threading
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .config import ServerConfig
+from .config import ServerConfig, iter_options
 from .errors import ConfigError, sentence
 from .hosts import Hosts
 from .net.address import urls_of
@@ -25,10 +27,18 @@ from .net.address import urls_of
 if TYPE_CHECKING:
     from .console import About
     from .console.banner import ReadyServer
+    from .debug import DebugSettings
     from .net.credentials import Credentials  # a Python may have been built without ssl
     from .reload.child import Child
 
-__all__ = ["Plan", "check_is_possible", "debug_pin", "open_browser", "supervise"]
+__all__ = [
+    "Plan",
+    "check_is_possible",
+    "debug_pin",
+    "open_browser",
+    "shown_command",
+    "supervise",
+]
 
 # Sockets are handed to other processes.
 AVAILABLE: Final = hasattr(socket, "send_fds")
@@ -46,6 +56,7 @@ class Plan:
         directory: Where the watching starts; absolute.
         is_watching: Whether to reload when a file changes.
         typed: What the person typed, for the pages.
+        debug: What the program says of its debugger.
         about: What the banner tells beside the app.
         variables: Returns what a process is to add to its environment.
         on_ready: Called when the first generation serves.
@@ -63,21 +74,61 @@ class Plan:
     variables: Callable[[], dict[str, str]] = dict
     on_ready: Callable[[ReadyServer], object] | None = None
     child: Child | None = None
+    debug: DebugSettings | None = None
 
 
-def debug_pin(config: ServerConfig) -> str:
+def debug_pin(config: ServerConfig, settings: DebugSettings | None = None) -> str:
     """What a terminal shows as the PIN of the debugger; empty if nobody is asked for one.
+
+    Args:
+        config: The options.
+        settings: What the program says of its debugger.
 
     Raises:
         ConfigError: The one that was set cannot be used.
     """
+    if not (pin := _debug_pin(config, settings)):
+        return ""
+    if pin == "off":
+        return "off: the console of the debugger is open to whoever reaches this server"
+    return f"{pin} (from debug_pin)" if _configured_pin(config, settings) else pin
+
+
+def _debug_pin(config: ServerConfig, settings: DebugSettings | None) -> str:
+    """The PIN, or "off"; empty if there is no console."""
     if not (config.debug and config.debug_eval):
         return ""
     from .debug.pin import load_pin
 
-    if (pin := load_pin(str(Path.cwd()), config.debug_pin)) is None:
-        return "off: the console of the debugger is open to whoever reaches this server"
-    return f"{pin} (from debug_pin)" if config.debug_pin else pin
+    return load_pin(_debug_root(settings), _configured_pin(config, settings)) or "off"
+
+
+def _configured_pin(config: ServerConfig, settings: DebugSettings | None) -> str | None:
+    # The command line has the variable in its options already; a program has not.
+    given = config.debug_pin or (settings.pin if settings else None)
+    return given or os.environ.get("ASERVE_DEBUG_PIN") or None
+
+
+def _debug_root(settings: DebugSettings | None) -> str:
+    return (settings.root if settings else None) or str(Path.cwd())
+
+
+def shown_command(program: str, words: Sequence[str]) -> str:
+    """A command line as pages show it: the PIN, above all, is not for who can see them.
+
+    Args:
+        program: Its first word.
+        words: The others.
+    """
+    secret = {flag for option in iter_options() if option.is_secret for flag in option.flags}
+    shown = [program]
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if shown[-1] in secret:
+            shown.append("...")
+        else:
+            shown.append(f"{name}=..." if equals and name in secret else word)
+    return shlex.join(shown)
 
 
 def check_is_possible(option: str, value: object) -> None:
@@ -118,6 +169,10 @@ def supervise(plan: Plan) -> int:
             "config": dataclasses.asdict(config),
             "adhoc_pem": plan.tls.adhoc_pem.decode() if plan.tls is not None else "",
             "debug_secret": secrets.token_hex(32),
+            # Settled here: an app may go to another directory when it is imported, and processes
+            # that cannot keep a PIN in a file would each make their own.
+            "debug_pin": _debug_pin(config, plan.debug),
+            "debug_root": _debug_root(plan.debug),
             "typed": plan.typed,
         },
         variables=plan.variables,

@@ -75,7 +75,7 @@ class _Child:
     Args:
         channel: To the supervisor.
         job: What to load: "app" and "directory", or "script"; and "config", "adhoc_pem",
-            "debug_secret", "typed", "generation".
+            "debug_secret", "debug_pin", "debug_root", "typed", "generation".
         descriptors: Of the listening sockets.
     """
 
@@ -209,7 +209,13 @@ class _Child:
         secret = bytes.fromhex(self._job["debug_secret"])
         # All processes of a generation are one to the page, and no two runs are.
         generation = hashlib.sha256(secret + b"%d" % self._job["generation"]).hexdigest()[:16]
-        return DebugSettings(run_secret=secret, generation=generation, typed=self._job["typed"])
+        return DebugSettings(
+            pin=self._job["debug_pin"] or None,
+            root=self._job["debug_root"],
+            run_secret=secret,
+            generation=generation,
+            typed=self._job["typed"],
+        )
 
     def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
         from .api import open_configured
@@ -288,7 +294,12 @@ def _merged(given: DebugSettings | None, ours: DebugSettings | None) -> DebugSet
     if given is None or ours is None:
         return ours
     return dataclasses.replace(
-        given, run_secret=ours.run_secret, generation=ours.generation, typed=ours.typed
+        given,
+        pin=given.pin or ours.pin,
+        root=given.root or ours.root,
+        run_secret=ours.run_secret,
+        generation=ours.generation,
+        typed=ours.typed,
     )
 
 

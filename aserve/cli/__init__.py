@@ -34,7 +34,7 @@ from ..errors import (
 )
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
-from ..supervise import debug_pin, open_browser
+from ..supervise import debug_pin, open_browser, shown_command
 from . import callback
 from .commands import DefaultGroup, PlainCommand, ServingCommand
 from .reloading import is_loopback, serve_by_processes, wants_reload
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from ..console import Console
     from ..console.banner import ReadyServer
+    from ..debug import DebugSettings
     from ..net.credentials import Credentials  # a Python may have been built without ssl
     from ..reload.child import Child
     from ..server import Server
@@ -248,6 +249,7 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
             )
         if start.child is not None:
             start.child.release()
+        debug = _debug_settings() if config.debug else None
         for name, value in settings.variables.items():
             os.environ.setdefault(name, value)
         if is_demo:
@@ -264,11 +266,20 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
             loaded.name, loaded.location, loaded.kind, notes=notes, started_at=start.at, pin=pin
         )
         must_leave = _serve_forever(
-            loaded.app, config, Console(config, about), sockets=sockets, tls=tls
+            loaded.app, config, Console(config, about), sockets=sockets, tls=tls, debug=debug
         )
     if must_leave:
         _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _debug_settings() -> DebugSettings:
+    """Before the import of the app, which may go to another directory."""
+    from ..debug import DebugSettings
+
+    return DebugSettings(
+        root=str(_current_directory()), typed=shown_command("aserve", sys.argv[1:])
+    )
 
 
 def _with_hosts(settings: Settings) -> Settings:
@@ -295,6 +306,7 @@ def _serve_forever(
     *,
     sockets: Sequence[socket.socket],
     tls: Credentials | None,
+    debug: DebugSettings | None,
 ) -> bool:
     from ..api import Hooks
     from ..running import run_configured
@@ -311,6 +323,7 @@ def _serve_forever(
         sockets=sockets,
         on_ready=on_ready,
         on_exchange=console.on_exchange if config.access_log else None,
+        debug=debug,
     )
     return run_configured(app, config, hooks, tls)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import ServerConfig
 from ..errors import ConfigError
-from ..supervise import AVAILABLE, Plan, check_is_possible, supervise
+from ..supervise import AVAILABLE, Plan, check_is_possible, shown_command, supervise
 from .settings import Settings, read_env_files
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def serve_by_processes(
             source={"app": settings.resolved.app, "directory": directory},
             directory=directory,
             is_watching=is_watching,
-            typed=shlex.join(["aserve", *sys.argv[1:]]),
+            typed=shown_command("aserve", sys.argv[1:]),
             about=about,
             variables=_Variables(),
             on_ready=on_ready,

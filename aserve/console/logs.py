@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 __all__ = [
     "ACCESS",
@@ -28,6 +29,8 @@ ACCESS: Final = logging.getLogger("aserve.access")
 _ERROR: Final = logging.getLogger("aserve.error")
 
 _RESET: Final = "\x1b[0m"
+# All but tabs and line feeds.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LEVEL_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 
 
@@ -70,6 +73,10 @@ class _Formatter(logging.Formatter):
         if self._colour and level in _LEVEL_COLOURS:
             level = f"{_LEVEL_COLOURS[level]}{level}{_RESET}"
         return f"[{stamp}] {level} {text}"
+
+    def formatException(self, ei: Any) -> str:
+        """As usual, but a terminal obeys nothing of what an exception says."""
+        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], super().formatException(ei))
 
 
 class OwnHandler(logging.StreamHandler[TextIO]):

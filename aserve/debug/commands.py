@@ -102,9 +102,9 @@ class Commands:
     root: str
     generation: str
 
-    @property
-    def has_editor(self) -> bool:
-        return has_editor(self.editor)
+    def can_open(self, environ: Environ) -> bool:
+        """Whether there is an editor, on the screen of whoever sends this."""
+        return self.guard.is_local(environ) and has_editor(self.editor)
 
     def can_eval(self, environ: Environ) -> bool:
         """Whether there is a console for whoever sends this."""
@@ -175,6 +175,8 @@ class Commands:
         return {"values": [asdict(part) for part in describe(children(value))]}
 
     def open(self, asked: Any, environ: Environ, cookies: Any) -> dict[str, Any]:
+        if not self.guard.is_local(environ):
+            raise _Refused("editor", "Editors are opened from this machine only.")
         report = self._report(asked, environ)
         frame = self._frame(report, asked)
         # Where it was when it failed; the living frame may have gone on.

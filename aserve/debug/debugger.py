@@ -153,7 +153,7 @@ class Debugger:
             nonce=nonce,
             can_eval=self._commands.can_eval(environ),
             is_unlocked=self._commands.is_unlocked(environ),
-            has_editor=self._commands.has_editor,
+            has_editor=self._commands.can_open(environ),
             versions=_versions(),
             command_line=self._settings.typed,
             plain=plain(problem) if problem else "",

@@ -18,7 +18,10 @@ __all__ = ["TOKEN_HEADER", "Guard", "is_secure"]
 TOKEN_HEADER: Final = "X-Aserve-Debug"
 _TOKEN_KEY: Final = "HTTP_X_ASERVE_DEBUG"
 # Fields that say "somebody else stands between us": the peer is then not who asks.
-_FORWARDED: Final = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP")
+_FORWARDED: Final = (
+    "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP",
+)  # fmt: skip
 
 
 class Guard:
@@ -70,8 +73,10 @@ class Guard:
 
     def may_eval(self, environ: Mapping[str, Any]) -> bool:
         """Whether the request comes from this machine, or that does not matter."""
-        if self._eval_from_network:
-            return True
+        return self._eval_from_network or self.is_local(environ)
+
+    def is_local(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request comes from this machine, as far as anybody can tell."""
         if any(environ.get(name) for name in _FORWARDED):
             return False
         # "<local>" is aserve's name for whoever comes by a Unix socket; others say nothing then.

@@ -6,11 +6,14 @@ nor a reload waits for it.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError
@@ -62,7 +65,12 @@ class DebuggedApplication:
         self.app = app
         self._evalex = evalex
         self._console_path = console_path
-        self._settings = settings or DebugSettings()
+        settings = settings or DebugSettings()
+        if settings.root is None:
+            # Now, for an app may go elsewhere until something fails.
+            with contextlib.suppress(OSError):
+                settings = dataclasses.replace(settings, root=str(Path.cwd()))
+        self._settings = settings
         pin = self._settings.pin or os.environ.get("ASERVE_DEBUG_PIN")
         if pin and (fix := debug_pin_value(pin)) is not None:
             raise ConfigError("debug_pin", "...", fix)

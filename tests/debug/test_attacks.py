@@ -139,6 +139,9 @@ def test_lengths_of_commands(length: str) -> None:
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=1.2.3.4"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "1.2.3.4"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_VIA": "1.1 varnish"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "https"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_HOST": "shop.example"},
     ],
 )
 def test_no_evaluation_beyond_this_machine(fields: dict[str, str]) -> None:
@@ -149,6 +152,17 @@ def test_no_evaluation_beyond_this_machine(fields: dict[str, str]) -> None:
     assert client.command("unlock", fields, pin=PIN)["error"] == "no-eval"
     forced = Client(pin="off", eval_from_network=True)
     assert forced.command("eval", fields, frame=0, code="1")["output"] == "1\n"
+
+
+def test_editors_open_for_this_machine_only() -> None:
+    """Also where the console is for others: a window is of no use to them."""
+    client = Client(editor="true", eval_from_network=True)
+    classes = re.compile(r'<html lang="en" class="([^"]*)"')
+    for fields, is_here in (({}, True), ({"REMOTE_ADDR": "192.168.1.5"}, False)):
+        page = ask(client.app, **{**PAGE, **fields})
+        assert ("has-editor" in classes.findall(page.text)[0]) is is_here
+        answer = client.command("open", fields, frame=0)
+        assert ("this machine only" in answer.get("message", "")) is not is_here
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "<local>"])

@@ -94,6 +94,55 @@ def test_the_terminal_shows_the_pin(app: Path, start: Start, tmp_path: Path) -> 
         terminal.close()
 
 
+def test_an_app_that_goes_elsewhere_keeps_its_pin(app: Path, start: Start) -> None:
+    (app.parent / "below").mkdir()
+    app.write_text("import os; os.chdir('below')\n" + APP)
+    pin = pin_of(start("pin"))
+    for words in (["--no-reload"], ["--reload"]):
+        child = start("app.py", "--port", "0", *words)
+        page = Page(child.port)
+        assert page.command("unlock", pin=pin)["ok"]
+        # Its files are still those of the project.
+        assert 'title="' + str(app) in page.text
+        assert "<b>app.py</b>" in page.text
+
+
+@pytest.mark.parametrize("words", [["--reload"], ["--processes", "2", "--no-reload"]])
+def test_processes_agree_on_a_pin_that_cannot_be_kept(
+    app: Path, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    nowhere = str(tmp_path / "file" / "state")
+    terminal = Terminal(tmp_path, "app.py", "--port", "0", *words, XDG_STATE_HOME=nowhere)
+    try:
+        port = terminal.port
+        found = re.search(r"PIN +(\d{3}-\d{3}-\d{3})", terminal.output)
+        assert found is not None, terminal.output
+        for _ in range(3):
+            assert Page(port).command("unlock", pin=found[1])["ok"]
+    finally:
+        terminal.close()
+
+
+def test_the_page_does_not_tell_the_pin_that_was_typed(app: Path, start: Start) -> None:
+    for words in (["--no-reload"], ["--reload"]):
+        child = start("app.py", "--port", "0", "--debug-pin", "86427531", *words)
+        page = Page(child.port)
+        assert "86427531" not in page.text
+        assert "--debug-pin ..." in page.text
+        assert page.command("unlock", pin="86427531")["ok"]
+
+
+def test_the_terminal_obeys_nothing_of_an_exception(app: Path, start: Start) -> None:
+    app.write_text(APP.replace("nothing here, ", "\\x1b]0;title\\x07\\r\\x9b31m\\u202e"))
+    child = start("app.py", "--port", "0")
+    assert Page(child.port).status == 500
+    child.wait_for("LookupError: ")
+    assert child.end() == 0
+    assert r"LookupError: \x1b]0;title\x07\r\x9b31m\u202eone" in child.errors
+    assert not re.search("[\x1b\x07\x9b\u202e]", child.errors)
+
+
 def test_a_reload_is_noticed_and_ten_wrong_pins_outlive_it(app: Path, start: Start) -> None:
     child = start("app.py", "--port", "0", "--reload")
     page = Page(child.port)
