@@ -49,7 +49,7 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Write a module of tests and run it: `project(source, *arguments)`."""
-    for name in [name for name in os.environ if name.startswith(("COV", "PYTEST_ADD", "ASERVE_"))]:
+    for name in [name for name in os.environ if name.startswith(("PYTEST_ADD", "ASERVE_"))]:
         monkeypatch.delenv(name)
     paths = [str(pytester.path), str(LOCATION), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))

@@ -370,8 +370,13 @@ def test_it(aserve_server, aserve_server_session, number):
     result.stdout.fnmatch_lines(["*aserve: requests of *", "GET /7 200"])
 
 
-def test_coverage_inside_worker_threads(project: Run, pytester: pytest.Pytester) -> None:
+def test_coverage_inside_worker_threads(
+    project: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project(BROKEN)  # writes the files
+    # Two cannot measure one process, and the other may be measuring this run.
+    for name in [name for name in os.environ if name.startswith("COV")]:
+        monkeypatch.delenv(name)
     options = ["-q", "-p", "no:flask", "-p", "no:asyncio", *PLUGIN]
     for words in (
         ["run", "--include=shop.py", "-m", "pytest", *options],
