@@ -193,6 +193,12 @@ class _Child:
         roots = _roots_of(files)
         self._channel.send({"type": type_, "files": files, "roots": roots, **more})
 
+    def _send_modules_ahead(self) -> None:
+        """What the next process is to import before it is needed: nothing of the user's."""
+        # The debugger is loaded by the first exception, and somebody waits for that.
+        ours = ["aserve.debug.debugger"] if self._job["config"]["debug"] else []
+        self._channel.send({"type": "modules", "modules": [*installed_modules(), *ours]})
+
     def _hooks_of(self, config: ServerConfig) -> Hooks:
         from .api import Hooks
         from .console import Console, configure_logging
@@ -257,7 +263,7 @@ class _Child:
         if hooks.on_ready is not None:
             hooks.on_ready(server)
         self._channel.send({"type": "ready"})
-        self._channel.send({"type": "modules", "modules": installed_modules()})
+        self._send_modules_ahead()
 
     def _hand_over(self, sock: socket.socket, data: bytes) -> None:
         """A connection at rest, for the next generation."""
@@ -275,7 +281,7 @@ class _Child:
             await asyncio.sleep(_MODULES_SECONDS)
             if len(sys.modules) != self._reported:
                 self._send_modules("files")
-                self._channel.send({"type": "modules", "modules": installed_modules()})
+                self._send_modules_ahead()
 
 
 def _roots_of(files: Iterable[str]) -> list[str]:
