@@ -8,7 +8,15 @@ from types import FrameType
 from typing import Final, Literal, TypeGuard, TypeVar
 
 from aserve.debug.model import Frame, Problem, Repetition, Value
-from aserve.debug.peek import attributes, bases_of, clean, head_of, type_name, vars_of
+from aserve.debug.peek import (
+    attributes,
+    bases_of,
+    clean,
+    head_of,
+    qualified_name,
+    type_name,
+    vars_of,
+)
 from aserve.debug.places import frame_of, shown_steps, syntax_frame, variables
 from aserve.debug.reprs import cut
 from aserve.debug.source import Files
@@ -182,10 +190,7 @@ def _earlier(
 
 def _full_name(kind: type) -> str:
     module = next((vars_of(base).get("__module__") for base in bases_of(kind)), None)
-    name = type_name(kind)
-    qualified = kind.__qualname__
-    if type(qualified) is str:
-        name = clean(head_of(qualified, 200))
+    name = qualified_name(kind)
     if type(module) is not str or module in ("builtins", "__main__"):
         return name
     return f"{clean(head_of(module, 200))}.{name}"

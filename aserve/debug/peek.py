@@ -14,6 +14,7 @@ __all__ = [
     "clean",
     "head_of",
     "instance_items",
+    "qualified_name",
     "type_name",
     "vars_of",
 ]
@@ -22,6 +23,7 @@ __all__ = [
 _MRO: Final[Any] = type.__dict__["__mro__"]
 _DICT: Final[Any] = type.__dict__["__dict__"]
 _NAME: Final[Any] = type.__dict__["__name__"]
+_QUALNAME: Final[Any] = type.__dict__["__qualname__"]
 
 _MOST_OF_A_NAME: Final = 100
 
@@ -59,6 +61,11 @@ def vars_of(kind: type) -> MappingProxyType[str, object]:
 def type_name(kind: type) -> str:
     """The name of a class, bounded."""
     return clean(head_of(_NAME.__get__(kind), _MOST_OF_A_NAME))
+
+
+def qualified_name(kind: type) -> str:
+    """The name of a class with those of what it is in, bounded."""
+    return clean(head_of(_QUALNAME.__get__(kind), 2 * _MOST_OF_A_NAME))
 
 
 def instance_items(obj: object) -> Iterable[tuple[str, object]]:

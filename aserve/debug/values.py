@@ -20,6 +20,8 @@ __all__ = ["can_expand", "children", "describe", "look_up"]
 BUDGET: Final = 0.5  # seconds for all texts of a call
 PATIENCE: Final = 0.2  # seconds for one of them
 _TOO_LONG: Final = "<repr takes too long>"
+_MOST_HANGING: Final = 8  # threads that were left alone
+_NOT_ASKED: Final = "<repr was not asked: too many others hang>"
 _MOST_PARTS: Final = 50
 
 _ARGS: Final[Any] = BaseException.__dict__["args"]
@@ -78,10 +80,10 @@ def _value(name: str, obj: object) -> Value:
     return Value(name=shown, type=kind, text=hide_quoted(text_of(obj)), can_expand=can_expand(obj))
 
 
-def _late(job: tuple[str, object]) -> Value:
+def _late(job: tuple[str, object], text: str = _TOO_LONG) -> Value:
     name, obj = job
     shown = clean(head_of(name, 2 * MOST_OF_A_KEY))
-    return Value(name=shown, type=type_name(type(obj)), text=_TOO_LONG, can_expand=can_expand(obj))
+    return Value(name=shown, type=type_name(type(obj)), text=text, can_expand=can_expand(obj))
 
 
 def _bare(name: str) -> str:
@@ -123,10 +125,24 @@ class _Run:
         return self.values[:]  # it may still add the one that it is at
 
 
+_hanging: Final[list[threading.Thread]] = []
+_hanging_lock: Final = threading.Lock()
+
+
+def _too_many_hang(more: threading.Thread | None = None) -> bool:
+    """Whether no further thread is to be risked; `more` was left alone now."""
+    with _hanging_lock:
+        alive = [thread for thread in _hanging if thread.is_alive()]
+        _hanging[:] = alive if more is None else [*alive, more]
+        return len(_hanging) >= _MOST_HANGING
+
+
 def _in_time(jobs: Sequence[tuple[str, object]]) -> list[Value]:
     """A value for each job; those that took too long say so."""
     deadline = monotonic() + BUDGET
     values: list[Value] = []
+    if jobs and _too_many_hang():
+        return [_late(job, _NOT_ASKED) for job in jobs]
     while len(values) < len(jobs) and monotonic() < deadline:
         rest = jobs[len(values) :]
         run = _Run(rest)
@@ -142,6 +158,8 @@ def _in_time(jobs: Sequence[tuple[str, object]]) -> list[Value]:
         values += made
         if len(made) < len(rest):
             values.append(_late(rest[len(made)]))
+            if _too_many_hang(thread):
+                break
     return values + [_late(job) for job in jobs[len(values) :]]
 
 

@@ -486,3 +486,16 @@ def test_syntax_errors_that_say_little(
     assert [(frame.line, frame.mark) for frame in frames_of(problem)] == (
         [] if line is None else [(line, mark)]
     )
+
+
+def test_a_metaclass_that_fails_is_not_asked() -> None:
+    class Meta(type):
+        def __getattribute__(cls, name: str) -> object:
+            if name in ("__qualname__", "__module__", "__name__"):
+                raise RuntimeError(name)
+            return super().__getattribute__(name)
+
+    class Odd(Exception, metaclass=Meta):
+        pass
+
+    assert capture(Odd("x")).problem.type.endswith("<locals>.Odd")

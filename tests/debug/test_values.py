@@ -45,6 +45,9 @@ def hanging() -> Iterator[type]:
 
     yield Hanging
     over.set()
+    for thread in threading.enumerate():
+        if thread.name == "aserve-debug-repr":
+            thread.join()
 
 
 def text(obj: object, name: str = "x") -> str:
@@ -298,6 +301,17 @@ def test_a_repr_that_hangs_costs_only_itself(hanging: type) -> None:
         "fine", "<repr takes too long>", "<repr takes too long>", "1", "fine",
     ]  # fmt: skip
     assert [value.can_expand for value in shown] == [False, False, True, False, False]
+
+
+@pytest.mark.usefixtures("hurry")
+def test_page_after_page_of_hanging_reprs_takes_few_threads(hanging: type) -> None:
+    """A page that fails on each poll, with a lock in its frame that a repr waits for."""
+    before = set(threading.enumerate())
+    fine = made(__repr__=lambda self: "fine")
+    for _ in range(15):
+        texts = [value.text for value in describe([("a", hanging()), ("b", fine), ("c", 1)])]
+    assert texts == ["<repr was not asked: too many others hang>"] * 2 + ["1"]
+    assert len(set(threading.enumerate()) - before) == 8
 
 
 def test_when_all_hang_the_time_is_limited(hanging: type, monkeypatch: pytest.MonkeyPatch) -> None:
