@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from aserve.config import ServerConfig
 from aserve.console import About, Console, access_line, configure_logging, wants_colour
+from aserve.console.logs import OwnHandler
 from aserve.events import ExchangeRecord, Request
 from aserve.net.address import urls_of
 from aserve.net.listeners import open_listeners
@@ -429,3 +430,16 @@ def test_unix_socket_is_shown() -> None:
 
 def test_one_family_is_shown_as_it_is() -> None:
     assert "http://[::1]:80," in _banner(_Server(("http://[::1]:80",)), io.StringIO())
+
+
+def test_an_exception_that_cannot_be_shown_is_told() -> None:
+    namespace: dict[str, type[Exception]] = {}
+    exec("Nameless = type('Nameless', (Exception,), {})", namespace)
+    try:
+        raise namespace["Nameless"]("x")
+    except Exception as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("aserve", logging.ERROR, "", 0, "failed", None, info)
+    text = OwnHandler(io.StringIO()).format(record)
+    assert "ERROR failed\n" in text
+    assert text.endswith("Nameless (it cannot be shown: AttributeError)")

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
@@ -29,6 +30,7 @@ ACCESS: Final = logging.getLogger("aserve.access")
 _ERROR: Final = logging.getLogger("aserve.error")
 
 _RESET: Final = "\x1b[0m"
+_NAME: Final[Any] = type.__dict__["__name__"]
 # All but tabs and line feeds.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LEVEL_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
@@ -76,7 +78,15 @@ class _Formatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:
         """As usual, but a terminal obeys nothing of what an exception says."""
-        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], super().formatException(ei))
+        try:
+            text = super().formatException(ei)
+        except Exception as failure:
+            # E.g. a class that was made by code without a `__name__`, and has no `__module__`:
+            # the request would go unanswered.
+            name = _NAME.__get__(type(ei[1]))
+            frames = "".join(traceback.format_tb(ei[2]))
+            text = f"{frames}{name} (it cannot be shown: {type(failure).__name__})"
+        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class OwnHandler(logging.StreamHandler[TextIO]):
