@@ -15,7 +15,7 @@ from .capture import Captured
 from .console import Console
 from .editor import EditorError, has_editor, open_in_editor
 from .gate import Gate
-from .guard import Guard, is_secure
+from .guard import Guard
 from .model import Frame, RequestView
 from .places import variables
 from .store import Dropped, Elsewhere, Store
@@ -112,7 +112,7 @@ class Commands:
 
     def is_unlocked(self, environ: Environ) -> bool:
         """Whether the PIN was entered, in this run."""
-        return self.gate is None or self.gate.is_open_for(environ.get("HTTP_COOKIE", ""))
+        return self.gate is None or self.gate.is_open_for(environ)
 
     def answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Carry out one command."""
@@ -203,10 +203,7 @@ class Commands:
             left = attempt.left
             tries = "1 more try" if left == 1 else f"{left} more tries"
             raise _Refused("wrong-pin", f"Wrong PIN; {tries}.", left=left)
-        cookie = self.gate.cookie(
-            secure=is_secure(environ), path=environ.get("SCRIPT_NAME", "") or "/"
-        )
-        cookies.append(("Set-Cookie", cookie))
+        cookies.append(("Set-Cookie", self.gate.cookie_for(environ)))
         return {}
 
     def eval(self, asked: Any, environ: Environ, cookies: Any) -> dict[str, Any]:

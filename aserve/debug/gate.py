@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
+from .guard import is_secure
 from .pin import (
     Attempt,
     Lock,
@@ -14,6 +16,9 @@ from .pin import (
     is_valid_cookie,
     set_cookie_header,
 )
+
+if TYPE_CHECKING:
+    from ..types import Environ
 
 __all__ = ["Gate"]
 
@@ -31,28 +36,33 @@ class Gate:
         self._pin = pin
         self._secret = run_secret
         self._lock = Lock(pin, run_secret, PinStore(root).tries)
-        self._name = cookie_name(root)
+        self._root = root
 
     def try_pin(self, given: str) -> Attempt:
         """See `Lock`."""
         return self._lock.try_pin(given)
 
-    def is_open_for(self, cookies: str) -> bool:
-        """Whether the PIN was entered in this run.
-
-        Args:
-            cookies: The field Cookie of a request.
-        """
-        for part in cookies.split(";"):
+    def is_open_for(self, environ: Environ) -> bool:
+        """Whether whoever sends this request has entered the PIN in this run."""
+        wanted = self._name_for(environ)
+        for part in environ.get("HTTP_COOKIE", "").split(";"):
             name, _, value = part.strip().partition("=")
-            if name == self._name and is_valid_cookie(value, self._secret, self._pin, time.time()):
+            if name == wanted and is_valid_cookie(value, self._secret, self._pin, time.time()):
                 return True
         return False
 
-    def cookie(self, *, secure: bool, path: str) -> str:
+    def cookie_for(self, environ: Environ) -> str:
         """The value of Set-Cookie for a browser that has entered it."""
-        value = cookie_value(self._secret, self._pin, time.time())
-        return set_cookie_header(value, secure=secure, name=self._name, path=path)
+        return set_cookie_header(
+            cookie_value(self._secret, self._pin, time.time()),
+            secure=is_secure(environ),
+            name=self._name_for(environ),
+            path=environ.get("SCRIPT_NAME", "") or "/",
+        )
+
+    def _name_for(self, environ: Environ) -> str:
+        # Cookies ignore ports (RFC 6265 section 8.5), and a project may have several servers.
+        return cookie_name(f"{self._root}:{environ.get('SERVER_PORT', '')}")
 
     def print_pin(self) -> bool:
         """Show the PIN to who sits in front of the terminal; returns whether there is one."""

@@ -199,6 +199,13 @@ def test_a_run_does_not_know_the_cookies_of_another() -> None:
     assert same.command("eval", frame=0, code="1")["output"] == "1\n"
 
 
+def test_two_servers_of_one_project_share_no_cookie() -> None:
+    client = Client(run_secret=b"a" * 32)
+    first = client.send("unlock", {"SERVER_PORT": "8000"}, pin=PIN).headers["set-cookie"]
+    second = client.send("unlock", {"SERVER_PORT": "8001"}, pin=PIN).headers["set-cookie"]
+    assert first.partition("=")[0] != second.partition("=")[0]
+
+
 def test_without_evaluation() -> None:
     app = DebuggedApplication(fails)
     settings = ask(app, **PAGE).settings
