@@ -16,6 +16,7 @@ The loop never blocks here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
@@ -302,28 +303,33 @@ class Exchange:
         """The application raised, or broke PEP 3333: log it, answer 500 or cut."""
         if self.is_taken and isinstance(error, ConnectionError | StopIteration):
             return  # how frameworks say that there is nothing to answer any more
-        answer = (500, "The application failed; its log says why.")
-        if isinstance(error, RemoteProtocolError):
-            # It let out what reading the body raised: the client's fault, not its own.
-            answer = (error.status_hint, f"{error}.")
-            _log.info("%s: the client broke the request's body: %s", self, error)
-        elif isinstance(error, WSGIError):
-            _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
-        else:
-            shown = error.with_traceback(_without_own_frames(error.__traceback__))
-            _log.error("%s: the application raised an exception", self, exc_info=shown)
-        if not isinstance(error, RemoteProtocolError):
-            self._tell_error(ErrorRecord(self.request, error, writer.started))
+        try:
+            self._report(error, is_cut=writer.started)
+        except Exception:
+            # A handler of the app's, or an exception that cannot be formatted. The client waits.
+            with contextlib.suppress(Exception):
+                _log.exception("%s: the application failed, and so did its report", self)
         if writer.started:
             self._put(ABORT)
+        elif isinstance(error, RemoteProtocolError):
+            self._put(Whole(*simple_response(error.status_hint, f"{error}.")))
         else:
-            self._put(Whole(*simple_response(*answer)))
+            text = "The application failed; its log says why."
+            self._put(Whole(*simple_response(500, text)))
 
-    def _tell_error(self, record: ErrorRecord) -> None:
+    def _report(self, error: BaseException, *, is_cut: bool) -> None:
+        if isinstance(error, RemoteProtocolError):
+            # It let out what reading the body raised: the client's fault, not its own.
+            _log.info("%s: the client broke the request's body: %s", self, error)
+            return
         try:
-            self.connection.tell_error(record)
-        except Exception:
-            _log.exception("%s: the observer of errors failed", self)
+            if isinstance(error, WSGIError):
+                _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
+            else:
+                shown = error.with_traceback(_without_own_frames(error.__traceback__))
+                _log.error("%s: the application raised an exception", self, exc_info=shown)
+        finally:
+            self.connection.tell_error(ErrorRecord(self.request, error, is_cut))
 
     def _put(self, item: Item) -> None:
         if self.is_taken:
