@@ -8,6 +8,7 @@ their own thread, so synchronous tests and worker threads are free to block.
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from collections.abc import Iterator
 
@@ -16,6 +17,11 @@ import pytest
 from blockbuster import blockbuster as blockbuster_module
 
 import aserve
+
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class BlockingCalls:
