@@ -18,7 +18,6 @@ from blockbuster import blockbuster as blockbuster_module
 
 import aserve
 
-
 # A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
