@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import socket
 import ssl
+import struct
+import termios
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -159,6 +163,9 @@ class HalfHandshake:
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         self.sock.sendall(self.outgoing.read())
+        # Sent is not arrived: a busy kernel hands even what stays here on a moment later.
+        while struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))[0]:
+            os.sched_yield()
         sent.set()
 
     def until(self, step: Callable[[], Any]) -> Any:
