@@ -91,6 +91,11 @@ class H1Connection:
         return bytes(self._buffer)
 
     @property
+    def is_unused(self) -> bool:
+        """Whether nothing was asked yet, as far as can be told: the last answer had no body."""
+        return self.request is None and not self._buffer and self._framing is Framing.NONE
+
+    @property
     def unread(self) -> int | None:
         """Bytes of the request body still to come; 0 at its end, None when nobody knows."""
         if self.receiving is Receiving.BODY and self._reader is not None:

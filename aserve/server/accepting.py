@@ -51,10 +51,6 @@ HANDSHAKE_SECONDS: Final = 10.0
 # The first byte of a client that speaks TLS (RFC 8446 section 5.1); no method begins with it.
 _HANDSHAKE: Final = b"\x16"
 
-# At the end of a server, how long a client that has just finished its handshake may take to
-# send its first request.
-_FIRST_REQUEST_SECONDS: Final = 0.05
-
 # There an accepted socket has the option of the listening one.
 _NODELAY_IS_INHERITED: Final = sys.platform == "linux"
 
@@ -282,7 +278,7 @@ class Handshake(Member):
         connection = self._become_connection()
         if self._server.is_draining:
             # Let in with the handshake, so the request behind it is answered, too.
-            connection.expect_request(_FIRST_REQUEST_SECONDS)
+            connection.expect_request()
         elif connection.direct is not None:
             connection.direct.drop()
 
@@ -397,6 +393,7 @@ class Handshake(Member):
             connection.connection_made(
                 TLSTransport(loop, self._sock, self._peername, connection, self._channel)
             )
+            connection.secured()
         if connection.direct is not None:
             connection.direct.registered = self.registered  # the same descriptor
         self._server.replace(self, connection)

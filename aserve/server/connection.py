@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import socket
 import struct
 from collections.abc import Callable
@@ -48,6 +49,11 @@ _log: Final = logging.getLogger("aserve.error")
 # nginx's lingering_timeout: how long a client may go on sending after the last answer.
 LINGER_SECONDS: Final = 5.0
 
+# At the end of a server, how long a client that has just finished its handshake may take to send
+# its first request.
+FIRST_REQUEST_SECONDS: Final = 0.05
+# At a reload nobody waits for that end, and a machine that is busy with it may stall the client.
+FIRST_REQUEST_AT_RELOAD_SECONDS: Final = 1.0
 
 # Pipelined bytes to hold; then the client waits in the kernel. Room for many small requests.
 _PIPELINE_SIZE: Final = 65_536
@@ -68,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_is_expected",
         "_linger_timer",
         "_lingering",
+        "_secured_at",
         "_sender",
         "_server",
         "_transport",
@@ -93,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._close_after_read = False
         self._cut_due = False
         self._is_expected = False
+        self._secured_at = -math.inf  # when a handshake of TLS was finished
         self._tunnel: Tunnel | None = None
         self.exchange: Exchange | None = None
         self._drained = 0  # bytes of an unread body thrown away
@@ -418,12 +426,25 @@ class Connection(asyncio.Protocol):
         if self.direct is not None and self.direct.recall():
             self._transport.resume_reading()  # a request may have come already
 
-    def expect_request(self, seconds: float) -> None:
+    def secured(self) -> None:
+        """The handshake of TLS is finished, whose end the client may not know of yet."""
+        self._secured_at = perf_counter()
+
+    def expect_request(self) -> None:
         """The server stops, but a client may be about to send its first request."""
-        self._is_expected = True
         if self.direct is not None:
             self.direct.drop()
-        self._server.loop.call_later(seconds, self._expect_no_more)
+        self._expect_first()
+
+    def _expect_first(self) -> None:
+        self._is_expected = True
+        self._secured_at = -math.inf  # one time
+        self._server.loop.call_later(self._first_seconds, self._expect_no_more)
+
+    @property
+    def _first_seconds(self) -> float:
+        is_reload = self._server.hand_over is not None
+        return FIRST_REQUEST_AT_RELOAD_SECONDS if is_reload else FIRST_REQUEST_SECONDS
 
     def _expect_no_more(self) -> None:
         self._is_expected = False
@@ -436,11 +457,19 @@ class Connection(asyncio.Protocol):
         """
         if self.exchange is not None or self._is_lent or self._is_expected or self._hand_over():
             return
-        if self._has_unread():
+        if self._is_new():
+            # Its first request may be on the way, and nobody else can take a session of TLS.
+            self._expect_first()
+        elif self._has_unread():
             # It was sent before the client could know of the end, so it is answered.
             self._close_after_read = True
         else:
             self._transport.close()
+
+    def _is_new(self) -> bool:
+        """Whether a client of TLS has finished its handshake just before the end."""
+        age = perf_counter() - self._secured_at
+        return age < self._first_seconds and self._h1.is_unused
 
     def _hand_over(self) -> bool:
         """Give the connection to another process, if there is one that takes it.

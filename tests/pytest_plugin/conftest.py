@@ -51,6 +51,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Write a module of tests and run it: `project(source, *arguments)`."""
     for name in [name for name in os.environ if name.startswith(("PYTEST_ADD", "ASERVE_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("CI", raising=False)  # there pytest prints every message a second time
     paths = [str(pytester.path), str(LOCATION), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     pytester.makepyfile(shop=SHOP, helpers=HELPERS)

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from aserve.server import accepting
+from aserve.server import accepting, connection
 from aserve.server import server as server_module
+from aserve.server.connection import Connection
 from aserve.server.poller import AVAILABLE
 
 from ..certificates import client_context
@@ -186,7 +187,7 @@ def test_a_handshake_under_way_is_finished_when_the_server_stops(
     way: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client was let in, so its request is answered, if it comes soon."""
-    monkeypatch.setattr(accepting, "_FIRST_REQUEST_SECONDS", DEADLINE)
+    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         client = HalfHandshake(live)
@@ -223,6 +224,28 @@ def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for(way: 
             with contextlib.suppress(ssl.SSLZeroReturnError):
                 assert client.until(lambda: client.tls.read(1)) == b""
         live.join()
+
+
+def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
+    way: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can go on with its session, and it cannot know that the code was replaced."""
+    monkeypatch.setattr(connection, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
+    with LiveServer(hello, tls=True) as live, live.connect() as used:
+        used.send(request())
+        assert used.answer().body == b"hello "
+        with (
+            socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock,
+            client_context().wrap_socket(sock, server_hostname="127.0.0.1") as client,
+        ):
+            live.until(lambda: sum(type(one) is Connection for one in live.server._connections) > 1)
+            live.server.shutdown(grace=60, hand_over=lambda sock, data: None)
+            assert used.sock.recv(1) == b""  # whoever was answered before is closed
+            client.sendall(request())
+            answer = b""
+            while piece := client.recv(65_536):
+                answer += piece
+        assert answer.endswith(b"hello ")
 
 
 @pytest.mark.parametrize("size", [0, 10])
