@@ -264,7 +264,8 @@ class _Sources:
         self._count += 1
         file = f"<console {self._console}-{self._count}>"
         if len(source) <= _LONGEST_SOURCE:
-            self._kept.append((file, source.splitlines(keepends=True)))
+            # Each line with its end: without it the marks of a traceback are one place off.
+            self._kept.append((file, [f"{line}\n" for line in source.split("\n")]))
         while len(self._kept) > _MOST_SOURCES:
             linecache.cache.pop(self._kept.popleft()[0], None)
         return file
