@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError
+from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError, WSGIError
 from ..options import debug_pin_value
 from .settings import PREFIX, DebugSettings
 
@@ -90,6 +90,8 @@ class DebuggedApplication:
         environ[_KEEP_CONTEXT] = contexts.append
         try:
             result = self.app(environ, start_response)
+            if result is None:
+                raise WSGIError("the application returned None, not an iterable of bytes")
         except _NOT_OURS:
             raise
         except Exception as error:

@@ -269,7 +269,9 @@ class ResponseWriter:
         assert self._status is not None
         return make_response(self._status, (*self._headers, ("Content-Length", str(length))))
 
-    def _send_iterable(self, result: Iterable[bytes]) -> None:
+    def _send_iterable(self, result: Iterable[bytes] | None) -> None:
+        if result is None:
+            raise WSGIError("the application returned None, not an iterable of bytes")
         for item in result:
             self.write(item)
             if self._bodiless and self.started:

@@ -50,6 +50,13 @@ def test_a_page_for_a_browser(caplog: pytest.LogCaptureFixture) -> None:
     assert "middleware.py" not in shown
 
 
+def test_an_app_that_forgets_its_return() -> None:
+    answer = ask(DebuggedApplication(lambda environ, start_response: None), **PAGE)  # type: ignore[arg-type, return-value]
+    assert answer.status == 500
+    assert "the application returned None, not an iterable of bytes" in answer.text
+    assert "for piece in" not in answer.text
+
+
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/plain", ""])
 def test_text_for_everybody_else(accept: str) -> None:
     answer = ask(DebuggedApplication(fails), HTTP_ACCEPT=accept)

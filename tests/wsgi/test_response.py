@@ -106,6 +106,7 @@ def test_write_of_nothing_sends_nothing() -> None:
         ([None], (), "must be bytes, not NoneType", []),
         (iter([b"a", 1]), (), "must be bytes, not int", ["head", b"a"]),
         ("abc", (), "must be bytes, not str", []),
+        (None, (), "returned None, not an iterable of bytes", []),
     ],
 )
 def test_wrong_bodies(
@@ -180,4 +181,4 @@ def test_close_that_raises() -> None:
 
 def test_result_that_cannot_be_iterated() -> None:
     with pytest.raises(TypeError):
-        run(answering(None))
+        run(answering(1))
