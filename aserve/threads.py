@@ -166,6 +166,8 @@ class WSGIServer:
         host: The name or address it is bound to.
         port: The TCP port.
         server_address: Host and port, or the path of a Unix socket.
+        server_name: The same as `host`, as programs for `http.server` look for it.
+        server_port: The same as `port`.
         socket: The first listening socket.
         app: The WSGI application.
         ssl_context: As it was given.
@@ -189,6 +191,7 @@ class WSGIServer:
         self.server_address: Any = name[:2] if isinstance(name, tuple) else name
         self.host = config.host
         self.port = name[1] if isinstance(name, tuple) else 0
+        self.server_name, self.server_port = self.host, self.port
         self._lock = threading.Lock()
         self._serving: Server | None = None
         self._workers: prefork.Workers | None = None

@@ -165,6 +165,7 @@ def server() -> Iterator[WSGIServer]:
 
 def test_it_is_bound_before_it_serves(server: WSGIServer) -> None:
     assert server.server_address == ("127.0.0.1", server.port)
+    assert (server.server_name, server.server_port) == (server.host, server.port)
     assert (server.host, server.fileno()) == ("127.0.0.1", server.socket.fileno())
     with socket.create_connection(server.server_address) as client:  # waits in the queue
         assert select.select([server], [], [], DEADLINE)[0] == [server]
