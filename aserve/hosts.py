@@ -21,13 +21,15 @@ class Hosts:
     """Names that are allowed beside addresses, `localhost` and what is below it. Any thread.
 
     Args:
-        names: Names; `.example.org` and `*.example.org` stand for all below, `*` for all.
+        names: Names; `*.example.org` stands for all below, `.example.org` for itself, too, as
+            in Django and Werkzeug, and `*` for all.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         lowered = {name.lower().rstrip(".") for name in names} | {"localhost", ".localhost"}
-        self._names = frozenset(name for name in lowered if not name.startswith(("*", ".")))
-        self._endings = tuple(f".{name.lstrip('*.')}" for name in lowered - self._names)
+        below = {name for name in lowered if name.startswith(("*", "."))}
+        self._endings = tuple(f".{name.lstrip('*.')}" for name in below)
+        self._names = lowered - below | {name[1:] for name in below if name.startswith(".")}
         self._has_all = "*" in lowered
         self._known: dict[str, bool] = {}
 

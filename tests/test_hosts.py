@@ -28,6 +28,9 @@ from aserve.types import Environ, StartResponse
         ("api.shop.test", False),
         ("a.example.org", True),
         ("example.org", False),
+        ("example.net", True),
+        ("a.example.net:8000", True),
+        ("notexample.net", False),
         ("evil.test", False),
         ("localhost.evil.test", False),
         ("notlocalhost", False),
@@ -38,7 +41,7 @@ from aserve.types import Environ, StartResponse
     ],
 )
 def test_hosts(host: str, is_allowed: bool) -> None:
-    hosts = Hosts(["shop.test", "*.example.org"])
+    hosts = Hosts(["shop.test", "*.example.org", ".example.net"])
     assert [hosts.allow(host), hosts.allow(host)] == [is_allowed, is_allowed]
 
 
