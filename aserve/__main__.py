@@ -21,10 +21,13 @@ def main() -> None:
     # server switches it on again when it is ready.
     gc.disable()
     signal.signal(signal.SIGTERM, _end)
-    child = _start_ahead(sys.argv[1:])
-    from .cli import main as run_command_line
+    try:
+        child = _start_ahead(sys.argv[1:])
+        from .cli import main as run_command_line
 
-    status = run_command_line(started_at=started_at, child=child)
+        status = run_command_line(started_at=started_at, child=child)
+    except KeyboardInterrupt:
+        status = 130  # during the imports, which know no statuses yet
     # From here on nothing is left to be stopped.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0 if _was_ended else status)

@@ -274,6 +274,20 @@ def test_interrupt_while_the_app_is_importing(tmp_path: Path, start: Start) -> N
     assert "Traceback" not in server.output
 
 
+def test_interrupt_during_the_imports_of_aserve_itself(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom aserve.__main__ import main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'aserve.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 # --- the other distribution -----------------------------------------------------------------
 
 
