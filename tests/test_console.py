@@ -398,6 +398,20 @@ def test_banner_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("processes", "threads", "row"),
+    [(1, 1, "1 thread"), (3, 1, "3 processes, 1 thread"), (3, 4, "3 processes, 4 threads")],
+)
+def test_banner_counts_processes_and_threads(
+    monkeypatch: pytest.MonkeyPatch, processes: int, threads: int, row: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    config = ServerConfig(processes=processes, threads=threads)
+    Console(config, stream=stream).on_ready(_Server(("http://127.0.0.1:8000",)))
+    assert f"  On       {row}, access log\n" in stream.getvalue()
+
+
 def test_colours_of_the_banner_change_no_text() -> None:
     server = _Server(("http://127.0.0.1:8000",))
     coloured = _banner(server, Terminal(), _ABOUT)

@@ -114,7 +114,9 @@ def plain_banner(about: About, places: Places, elapsed: float) -> str:
 
 def wide_banner(config: ServerConfig, about: About, places: Places, elapsed: float) -> str:
     features = [*about.features, *(["debugger"] if config.debug else [])]
-    features.append(f"{config.threads} threads")
+    if config.processes > 1:
+        features.append(f"{config.processes} processes")
+    features.append(f"{config.threads} thread{'s' if config.threads > 1 else ''}")
     features.append("access log" if config.access_log else "no access log")
     rows = [("App", _app_text(about))]
     rows += [("Local", url) for url in places.local]
