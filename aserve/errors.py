@@ -149,4 +149,4 @@ class CallbackTimeout(AserveError, TimeoutError):
 
 def sentence(text: str) -> str:
     """A message with a full stop, unless it ends with a mark of its own."""
-    return text if text.endswith((".", "?", "!", ")")) else f"{text}."
+    return text if text.endswith((".", "?", "!", ".)", "?)")) else f"{text}."

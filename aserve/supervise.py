@@ -236,7 +236,10 @@ class _Printer:
             self.status = 2
             return True
         self._has_begun = True
-        self.tell(f"Waiting for a change. Until then {self.urls[0]} shows this.")
+        from .console.banner import Places
+
+        url = Places.of(self).local[0]
+        self.tell(f"Waiting for a change. Until then {url} shows this.")
         return False
 
     def tell(self, line: str) -> None:

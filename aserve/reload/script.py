@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
+import shlex
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -36,7 +37,8 @@ def describe() -> Message | None:
 
     Returns:
         "kind" ("module", "file", "place" for a directory or a zip, "command"), "name", the
-        "arguments", and "path", which goes first on `sys.path`; None for nothing.
+        "arguments", those of them that were "typed", and "path", which goes first on `sys.path`;
+        None for nothing.
     """
     main = sys.modules.get("__main__")
     words = sys.orig_argv[program_index(sys.orig_argv) :]
@@ -58,12 +60,13 @@ def describe() -> Message | None:
     return _message(kind, os.path.abspath(words[0]), words[1:], first)
 
 
-def _message(kind: str, name: str, arguments: list[str], path: str | None) -> Message:
+def _message(kind: str, name: str, typed: list[str], path: str | None) -> Message:
+    arguments = typed
     for behind, word in _added.items():
         if behind in arguments:
             index = arguments.index(behind) + 1
             arguments = [*arguments[:index], word, *arguments[index:]]
-    return {"kind": kind, "name": name, "arguments": arguments, "path": path}
+    return {"kind": kind, "name": name, "arguments": arguments, "typed": typed, "path": path}
 
 
 def rerun(script: Message, sources: Sources) -> None:
@@ -115,4 +118,8 @@ def shown_name(script: Message) -> str:
     """How to name it to a person."""
     if script["kind"] == "command":
         return "-c"
-    return f"-m {script['name']}" if script["kind"] == "module" else Path(script["name"]).name
+    if script["kind"] == "module":
+        return shlex.join(["-m", script["name"], *script["typed"]])
+    path = Path(script["name"])
+    # Of a command that is installed, the name alone is that of a library: `flask` has not failed.
+    return path.name if path.suffix else shlex.join([path.name, *script["typed"]])

@@ -69,6 +69,7 @@ def test_broken_app(folder: Path, flask: Command, text: str, told: str, is_first
     shown = _until(port, told)
     assert shown[0] == 500
     child.wait_for(re.escape(told))
+    child.wait_for("'-m flask aserve --port 0 --debug' failed to import")
     (folder / "app.py").write_text(APP.replace("one", "fixed"))
     assert _until(port, "fixed")[0] == 200
     assert child.end(signal.SIGINT) == 0

@@ -225,7 +225,7 @@ def test_a_syntax_error_is_shown_and_its_fix_is_noticed(
     assert "app.py" in shown
     assert "line 1" in shown
     child.wait_for("SyntaxError: ")
-    child.wait_for("Waiting for a change")
+    child.wait_for(r"Waiting for a change\. Until then http://localhost:\d+ shows this")
     status, page = get(child, accept="text/html,*/*")
     assert status == 500
     assert "<title>" in page
