@@ -119,13 +119,13 @@ def aserve_server(request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
 
 @pytest.fixture(scope="module")
 def aserve_server_module(request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
-    """The same until the last test of the module has ended."""
+    """Like `aserve_server`, until the last test of the module has ended."""
     yield from _serve(request)
 
 
 @pytest.fixture(scope="session")
 def aserve_server_session(request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
-    """The same until all tests have ended."""
+    """Like `aserve_server`, until all tests have ended."""
     yield from _serve(request)
 
 
@@ -147,5 +147,5 @@ def aserve_url(aserve_server_session: ServerFactory, aserve_app: WSGIApp) -> str
 
 @pytest.fixture(scope="module")
 def aserve_url_module(aserve_server_module: ServerFactory, aserve_app: WSGIApp) -> str:
-    """The same with a new server for each module; `aserve_app` may be made for each, too."""
+    """Like `aserve_url`, but a new server for each module; so `aserve_app` may be, too."""
     return aserve_server_module(aserve_app).url
