@@ -169,7 +169,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     # What is left runs where no test can look on: other systems, and the end of a process.
-    session.run("coverage", "report", "--fail-under", "0" if session.posargs else "97")
+    session.run("coverage", "report", "--fail-under", "0" if session.posargs else "95")
 
 
 @nox.session

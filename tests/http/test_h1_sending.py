@@ -334,3 +334,15 @@ def test_body_broken_behind_the_head_of_the_response(pair: ConnPair) -> None:
     assert server.receiving is Receiving.FAILED
     server.send(END_OF_MESSAGE)
     assert server.sending is Sending.CLOSED
+
+
+def test_it_is_unused_until_something_was_asked(pair: ConnPair) -> None:
+    assert pair.server.is_unused
+    pair.feed(request_bytes(b"GET")[:10])
+    assert not pair.server.is_unused
+    pair.feed(request_bytes(b"GET")[10:])
+    assert not pair.server.is_unused
+    pair.expect()
+    pair.send_whole(response(200, length(2)), b"ok")
+    pair.server.next_cycle()
+    assert not pair.server.is_unused

@@ -57,6 +57,9 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     pytester.makepyfile(shop=SHOP, helpers=HELPERS)
 
     def run(source: str, *arguments: str) -> pytest.RunResult:
+        if not (pytester.path / "tox.ini").exists():
+            # Or else settings from above would count, when the temporary folder is in a checkout.
+            pytester.makeini("[pytest]")
         pytester.makepyfile(test_it=f"import pytest\nfrom helpers import get\n{source}")
         others = ("-p", "no:flask", "-p", "no:asyncio", "-p", "no:cacheprovider")
         words = (*PLUGIN, *others, "-W", "error", *arguments)
