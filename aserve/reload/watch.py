@@ -102,13 +102,17 @@ class Watcher:
     def _watch(self) -> None:
         """Until the end."""
         events = inotify.Inotify()
+        watched: tuple[str, ...] = ()
         looked = 0.0
         try:
             while not self._closing.is_set():
                 directories = self._snapshot.directories
                 events.watch(directories)
-                if self._must_scan or not looked:
-                    self._scan()  # also for what happened before the watch began
+                if self._must_scan or not looked or directories != watched:
+                    watched = directories
+                    # Also for what was made in a new directory before its watch began: `mkdir -p`
+                    # and a file in it are quicker than we are.
+                    self._scan()
                     looked = looked or monotonic()
                     if self._snapshot.directories != directories:
                         continue
