@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..api import Hooks
 from ..config import ReloadConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, ListenError
 from ..running import run
 from ..threads import adapt, check_parallel, check_port
 from ..types import WSGIApp
@@ -73,7 +74,7 @@ def run_simple(
         TypeError: `port` is no int.
         ValueError: Both `threaded` and several `processes`.
         ConfigError: An argument cannot be used.
-        ListenError: The address cannot be bound.
+        SystemExit: The address cannot be bound; a line on standard error says why.
     """
     check_port(port)
     check_parallel(threaded=threaded, processes=processes)
@@ -96,15 +97,20 @@ def run_simple(
             reloader_interval=reloader_interval,
         )
     hooks = Hooks(ssl_context=ssl_context, on_exchange=observe)
-    run(
-        app,
-        hostname,
-        port,
-        reload=reload,
-        hooks=hooks,
-        threads=40 if threaded else 1,
-        processes=processes,
-        debug=use_debugger,
-        debug_eval=use_evalex,
-        debug_console=use_debugger and use_evalex,
-    )
+    try:
+        run(
+            app,
+            hostname,
+            port,
+            reload=reload,
+            hooks=hooks,
+            threads=40 if threaded else 1,
+            processes=processes,
+            debug=use_debugger,
+            debug_eval=use_evalex,
+            debug_console=use_debugger and use_evalex,
+        )
+    except ListenError as error:
+        # As there: a person's mistake needs no traceback. The flag is that of a shell.
+        print(f"aserve: {str(error).replace('--port 0', 'port 0')}", file=sys.stderr)
+        sys.exit(1)

@@ -122,6 +122,17 @@ def test_wrong_arguments() -> None:
         aserve.run_simple("localhost", 0, app, use_reloader=True, exclude_patterns=[""])
 
 
+@pytest.mark.parametrize("more", ["", ", use_reloader=True", ", processes=2"])
+def test_a_busy_port_is_a_line_and_status_1(tmp_path: Path, start: Start, more: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        child = serve(tmp_path, start, f"'127.0.0.1', {port}, app{more}")
+        assert child.wait() == 1
+    assert child.errors.startswith(f"aserve: port {port} on 127.0.0.1 is already in use")
+    assert child.errors.count("\n") == 1
+    assert "--port" not in child.errors
+
+
 def test_any_host_is_let_in(tmp_path: Path, start: Start) -> None:
     child = serve(tmp_path, start, "'localhost', 0, app")
     assert ask(child.port)[0] == 200
