@@ -27,7 +27,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from . import lifecycle
 from .forks import die_with_parent, forget_exits, leave, reseed
@@ -302,11 +302,13 @@ class _Worker:
         lifecycle.run_callbacks()
 
     def _on_ready(self, server: Server) -> None:
-        def terminate(*_: Any) -> None:
+        def terminate() -> None:
             self._is_told = True  # and no other than this one
             server.shutdown()
 
-        signal.signal(signal.SIGTERM, terminate)
+        # By the loop: a handler of Python's would wait until the loop wakes up by itself, when the
+        # kernel gives the signal to another thread.
+        server.loop.add_signal_handler(signal.SIGTERM, terminate)
         listener = threading.Thread(
             target=self._listen, args=(server,), name="aserve-channel", daemon=True
         )

@@ -146,7 +146,7 @@ def test_what_cannot_be_read(console: Console, code: str, error: str) -> None:
     assert not output.startswith("1")  # nothing was run
 
 
-@pytest.mark.parametrize("code", ["1 / 0", "1 / 0\n", "a = 1\n1 / 0", "a = '\f'; 1 / 0"])
+@pytest.mark.parametrize("code", ["1 / 0", "1 / 0\n", "a = 1\n1 / 0"])
 def test_the_marks_of_a_traceback_are_in_place(console: Console, code: str) -> None:
     *_, source, marks, error = said(console, code).removesuffix("\n").split("\n")
     assert marks.index("~") == source.index("1 / 0")
