@@ -344,5 +344,6 @@ def raw_exchange(port: int, data: bytes, *, half_close: bool = True) -> Raw:
         with contextlib.suppress(ConnectionError):  # it may have closed already
             sock.sendall(data)
             if half_close:
-                sock.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # a server that was cut is gone already
+                    sock.shutdown(socket.SHUT_WR)
         return read_to_end(sock)
