@@ -144,11 +144,11 @@ class _Child:
         self._tell_loaded(LoadedApp(app, shown_name(self._job["script"]), "", kind_of(app)))
         ours = self._hooks_of(config)
         if hooks is not None:
+            # All that the program asks for; only what this process alone knows is put into it.
             ours = dataclasses.replace(
-                ours,
-                ssl_context=hooks.ssl_context,
+                hooks,
+                sockets=ours.sockets,
                 on_exchange=hooks.on_exchange or ours.on_exchange,
-                on_ready=hooks.on_ready,
                 debug=_merged(hooks.debug, ours.debug),
             )
         self._serve(app, config, ours)

@@ -66,6 +66,22 @@ def test_a_program_is_run_again(tmp_path: Path, start: Start, form: str) -> None
     assert child.errors.count("ZeroDivisionError: division by zero") == 2
 
 
+@pytest.mark.parametrize("more", ["", ", reload=True"])
+def test_hooks_are_the_same_with_the_reloader(tmp_path: Path, start: Start, more: str) -> None:
+    (tmp_path / "program.py").write_text(
+        "import sys, aserve\n"
+        "def app(environ, start_response):\n"
+        "    raise LookupError('this')\n"
+        "def tell(record):\n"
+        "    print('told of', repr(record.error), file=sys.stderr, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        f"    aserve.run(app, port=0, hooks=aserve.Hooks(on_error=tell){more})\n"
+    )
+    child = start(sys.executable, "program.py", raw=True)
+    assert get(child)[0] == 500
+    child.wait_for(r"told of LookupError\('this'\)")
+
+
 def test_an_edit_of_the_program_itself(tmp_path: Path, start: Start) -> None:
     program = tmp_path / "program.py"
     (tmp_path / "words.py").write_text("WORD = 'one'\n")
