@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-__all__ = ["HostCheck", "Hosts"]
+__all__ = ["HostCheck", "Hosts", "is_this_machine"]
 
 # A client can send as many names as it likes.
 _MOST_REMEMBERED: Final = 1000
@@ -63,6 +63,11 @@ def name_of(host: str) -> str:
         # RFC 3986 section 3.2.2: behind the bracket only a port may stand.
         return host if rest and rest[0] != ":" else literal.partition("%")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
+
+
+def is_this_machine(peer: str) -> bool:
+    """Whether a REMOTE_ADDR is this machine's; `<local>` is whoever comes by a Unix socket."""
+    return peer in ("::1", "<local>") or peer.removeprefix("::ffff:").startswith("127.")
 
 
 class HostCheck:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from .hosts import is_this_machine
 from .types import Environ
 
 __all__ = ["longest", "may_shut_down", "on_reload", "on_shutdown", "run_callbacks"]
@@ -103,7 +104,6 @@ def may_shut_down(environ: Environ, token: str) -> bool:
         token: A secret that is made for this run, e.g. by `secrets.token_urlsafe()`.
     """
     given = str(environ.get("HTTP_X_SHUTDOWN_TOKEN", ""))
-    peer = str(environ.get("REMOTE_ADDR", ""))
-    is_here = peer in ("::1", "<local>") or peer.removeprefix("::ffff:").startswith("127.")
+    is_here = is_this_machine(str(environ.get("REMOTE_ADDR", "")))
     is_right = hmac.compare_digest(given.encode(), token.encode())
     return bool(token) and environ.get("REQUEST_METHOD") == "POST" and is_here and is_right

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import secrets
 import shlex
 import socket
@@ -16,7 +15,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import ServerConfig, iter_options
@@ -91,7 +89,8 @@ def debug_pin(config: ServerConfig, settings: DebugSettings | None = None) -> st
         return ""
     if pin == "off":
         return "off: the console of the debugger is open to whoever reaches this server"
-    return f"{pin} (from debug_pin)" if _configured_pin(config, settings) else pin
+    is_set = _debug_settings(config, settings).configured_pin
+    return f"{pin} (from debug_pin)" if is_set else pin
 
 
 def _debug_pin(config: ServerConfig, settings: DebugSettings | None) -> str:
@@ -100,17 +99,15 @@ def _debug_pin(config: ServerConfig, settings: DebugSettings | None) -> str:
         return ""
     from .debug.pin import load_pin
 
-    return load_pin(_debug_root(settings), _configured_pin(config, settings)) or "off"
+    told = _debug_settings(config, settings)
+    return load_pin(told.directory, told.configured_pin) or "off"
 
 
-def _configured_pin(config: ServerConfig, settings: DebugSettings | None) -> str | None:
-    # The command line has the variable in its options already; a program has not.
-    given = config.debug_pin or (settings.pin if settings else None)
-    return given or os.environ.get("ASERVE_DEBUG_PIN") or None
+def _debug_settings(config: ServerConfig, settings: DebugSettings | None) -> DebugSettings:
+    from .debug.settings import DebugSettings
 
-
-def _debug_root(settings: DebugSettings | None) -> str:
-    return (settings.root if settings else None) or str(Path.cwd())
+    settings = settings or DebugSettings()
+    return dataclasses.replace(settings, pin=config.debug_pin or settings.pin)
 
 
 def shown_command(program: str, words: Sequence[str]) -> str:
@@ -172,7 +169,7 @@ def supervise(plan: Plan) -> int:
             # Settled here: an app may go to another directory when it is imported, and processes
             # that cannot keep a PIN in a file would each make their own.
             "debug_pin": _debug_pin(config, plan.debug),
-            "debug_root": _debug_root(plan.debug),
+            "debug_root": _debug_settings(config, plan.debug).directory if config.debug else "",
             "typed": plan.typed,
         },
         variables=plan.variables,

@@ -36,7 +36,7 @@ from ..loader import LoadedApp, load_app
 from ..resolve import respelled
 from ..supervise import debug_pin, open_browser, shown_command
 from . import callback
-from .commands import DefaultGroup, PlainCommand, ServingCommand
+from .commands import RESERVED, DefaultGroup, PlainCommand, ServingCommand
 from .reloading import is_loopback, serve_by_processes, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
@@ -62,8 +62,6 @@ EXIT_STORE: Final = 5
 EXIT_REFUSED: Final = 6
 EXIT_TIMEOUT: Final = 7
 EXIT_INTERRUPTED: Final = 130
-
-_RESERVED: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
 
 _TRUST_HELP: Final = (
     "Make your development authority, unless you have one, and install it where browsers and other "
@@ -169,7 +167,7 @@ def _current_directory() -> Path:
 
 @click.pass_context
 def _serve(ctx: click.Context, /, **given: Any) -> int:
-    if given["app"] in _RESERVED:
+    if given["app"] in RESERVED:
         # `aserve --port 0 demo`: the words are reserved behind options, too.
         word = given["app"]
         given = {**given, "app": None}

@@ -19,10 +19,10 @@ from .._version import __version__
 from ..config import APP_OPTION, iter_options
 from ..options import Option
 
-__all__ = ["DefaultGroup", "PlainCommand", "ServingCommand"]
+__all__ = ["RESERVED", "DefaultGroup", "PlainCommand", "ServingCommand"]
 
 _DEFAULT: Final = "serve"
-_WORDS: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
+RESERVED: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
 # What is wider is hard to read; narrower terminals get narrower lines.
 _WIDTH: Final = 100
 # Longer lists of choices stand in the text, or else they push it to the right edge.
@@ -229,7 +229,7 @@ def _apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     # Imported only now: it is needed in a shell that completes, never to serve.
     from click.shell_completion import CompletionItem
 
-    words = () if ctx.info_name == "config" else _WORDS
+    words = () if ctx.info_name == "config" else RESERVED
     items = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return [*items, CompletionItem(incomplete, type="file")]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Final, Literal, TypeGuard, TypeVar
 
-from aserve.debug.model import Frame, Problem, Repetition, Value
-from aserve.debug.peek import (
+from .model import Frame, Problem, Repetition, Value
+from .peek import (
     attributes,
     bases_of,
     clean,
@@ -17,12 +17,12 @@ from aserve.debug.peek import (
     type_name,
     vars_of,
 )
-from aserve.debug.places import frame_of, shown_steps, syntax_frame, variables
-from aserve.debug.reprs import cut
-from aserve.debug.source import Files
-from aserve.debug.suggest import suggest
-from aserve.debug.templates import django_frame
-from aserve.debug.values import describe
+from .places import frame_of, shown_steps, syntax_frame, variables
+from .reprs import cut
+from .source import Files
+from .suggest import suggest
+from .templates import django_frame
+from .values import describe
 
 __all__ = ["Captured", "capture"]
 

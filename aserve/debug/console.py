@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aserve.debug import completion, streams
+from . import completion, streams
 
 __all__ = ["Console", "Reply"]
 

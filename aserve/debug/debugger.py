@@ -11,7 +11,6 @@ import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -51,18 +50,15 @@ class Debugger:
     def __init__(self, evalex: bool, console_path: str | None, settings: DebugSettings) -> None:
         self._settings = settings
         self._console_path = console_path
-        self._root = settings.root or str(Path.cwd())
-        self._token = secrets.token_urlsafe(16)
+        self._root = settings.directory
         self._generation = settings.generation or secrets.token_hex(8)
         secret = settings.run_secret or secrets.token_bytes(32)
-        if settings.run_secret:
-            # Every process of the run accepts the pages of the others.
-            self._token = _derived_token(secret)
+        # Every process of the run accepts the pages of the others.
+        self._token = _derived_token(secret)
         self._guard = Guard(
             settings.allowed_hosts, self._token, eval_from_network=settings.eval_from_network
         )
-        configured = settings.pin or os.environ.get("ASERVE_DEBUG_PIN") or None
-        pin = load_pin(self._root, configured) if evalex else None
+        pin = load_pin(self._root, settings.configured_pin) if evalex else None
         self._store: Store[Report] = Store()
         self._commands = Commands(
             store=self._store,

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..hosts import Hosts
+from ..hosts import Hosts, is_this_machine
 
 __all__ = ["TOKEN_HEADER", "Guard", "is_secure"]
 
@@ -79,9 +79,8 @@ class Guard:
         """Whether the request comes from this machine, as far as anybody can tell."""
         if any(environ.get(name) for name in _FORWARDED):
             return False
-        # "<local>" is aserve's name for whoever comes by a Unix socket; others say nothing then.
-        peer = str(environ.get("REMOTE_ADDR") or "<local>")
-        return peer in ("::1", "<local>") or peer.removeprefix("::ffff:").startswith("127.")
+        # Behind a Unix socket, other servers than ours say nothing.
+        return is_this_machine(str(environ.get("REMOTE_ADDR") or "<local>"))
 
     def _is_same_origin(self, environ: Mapping[str, Any]) -> bool:
         """Whether Origin, if a client sends one, is this server's (RFC 6454 section 7)."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError, WSGIError
@@ -69,12 +67,12 @@ class DebuggedApplication:
         if settings.root is None:
             # Now, for an app may go elsewhere until something fails.
             with contextlib.suppress(OSError):
-                settings = dataclasses.replace(settings, root=str(Path.cwd()))
+                settings = dataclasses.replace(settings, root=settings.directory)
         self._settings = settings
-        pin = self._settings.pin or os.environ.get("ASERVE_DEBUG_PIN")
+        pin = settings.configured_pin
         if pin and (fix := debug_pin_value(pin)) is not None:
             raise ConfigError("debug_pin", "...", fix)
-        if evalex and pin == "off" and self._settings.run_secret is None:
+        if evalex and pin == "off" and settings.run_secret is None:
             # Who has handed in a secret has said so by itself, and one time for all processes.
             _log.warning("the console of the debugger asks for no PIN: ASERVE_DEBUG_PIN is off")
         self._own = (PREFIX, console_path) if console_path and evalex else (PREFIX,)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from aserve.debug.lockfile import locked, read_all
-from aserve.errors import ConfigError
+from ..errors import ConfigError
+from .lockfile import locked, read_all
 
 __all__ = [
     "COOKIE_SECONDS",

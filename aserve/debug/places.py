@@ -15,10 +15,10 @@ from types import (
 )
 from typing import Any, Final, NamedTuple
 
-from aserve.debug.model import Frame, Mark, Repetition, SourceLine
-from aserve.debug.peek import clean, head_of
-from aserve.debug.source import Files, mark_of, printable
-from aserve.debug.templates import is_jinja, jinja_lines
+from .model import Frame, Mark, Repetition, SourceLine
+from .peek import clean, head_of
+from .source import Files, mark_of, printable
+from .templates import is_jinja, jinja_lines
 
 __all__ = ["Step", "frame_of", "shown_steps", "syntax_frame", "variables"]
 

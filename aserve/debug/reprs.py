@@ -10,7 +10,7 @@ from itertools import islice
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from aserve.debug.peek import (
+from .peek import (
     attributes,
     bases_of,
     clean,
@@ -18,7 +18,7 @@ from aserve.debug.peek import (
     type_name,
     vars_of,
 )
-from aserve.debug.redact import HIDDEN, is_secret
+from .redact import HIDDEN, is_secret
 
 __all__ = ["MOST_OF_A_KEY", "cut", "is_plain", "is_secret_key", "key_text", "text_of"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 __all__ = ["PREFIX", "DebugSettings"]
@@ -37,3 +39,13 @@ class DebugSettings:
     run_secret: bytes | None = None
     generation: str = ""
     typed: str = ""
+
+    @property
+    def configured_pin(self) -> str | None:
+        """The PIN that somebody has set; None to make one."""
+        return self.pin or os.environ.get("ASERVE_DEBUG_PIN") or None
+
+    @property
+    def directory(self) -> str:
+        """The directory of the project, or where this process is."""
+        return self.root or str(Path.cwd())

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from aserve.debug.model import Mark, SourceLine
-from aserve.debug.peek import UNCLEAN
+from .model import Mark, SourceLine
+from .peek import UNCLEAN
 
 __all__ = ["Files", "Place", "mark_of", "printable"]
 

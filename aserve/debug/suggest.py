@@ -10,7 +10,7 @@ from itertools import islice
 from types import FrameType
 from typing import Final
 
-from aserve.debug.peek import attributes, bases_of, clean, vars_of
+from .peek import attributes, bases_of, clean, vars_of
 
 __all__ = ["suggest"]
 

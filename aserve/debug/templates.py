@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
-from aserve.debug.model import Frame, Mark, SourceLine
-from aserve.debug.peek import clean
-from aserve.debug.source import Files, printable
+from .model import Frame, Mark, SourceLine
+from .peek import clean
+from .source import Files, printable
 
 __all__ = ["django_frame", "is_jinja", "jinja_lines"]
 

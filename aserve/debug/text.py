@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from aserve.debug.model import Frame, Problem, Repetition, RequestView
+from .model import Frame, Problem, Repetition, RequestView
 
 __all__ = ["markdown", "plain"]
 

@@ -10,10 +10,10 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Final
 
-from aserve.debug.model import Value
-from aserve.debug.peek import attributes, bases_of, clean, head_of, type_name, vars_of
-from aserve.debug.redact import HIDDEN, hide_quoted, is_secret
-from aserve.debug.reprs import MOST_OF_A_KEY, is_plain, is_secret_key, key_text, text_of
+from .model import Value
+from .peek import attributes, bases_of, clean, head_of, type_name, vars_of
+from .redact import HIDDEN, hide_quoted, is_secret
+from .reprs import MOST_OF_A_KEY, is_plain, is_secret_key, key_text, text_of
 
 __all__ = ["can_expand", "children", "describe", "look_up"]
 

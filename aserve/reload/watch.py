@@ -102,18 +102,17 @@ class Watcher:
     def _watch(self) -> None:
         """Until the end."""
         events = inotify.Inotify()
-        watched: tuple[str, ...] = ()
-        looked = 0.0
+        watched: tuple[str, ...] | None = None
+        looked = monotonic()
         try:
             while not self._closing.is_set():
                 directories = self._snapshot.directories
                 events.watch(directories)
-                if self._must_scan or not looked or directories != watched:
+                if self._must_scan or directories != watched:
                     watched = directories
                     # Also for what was made in a new directory before its watch began: `mkdir -p`
                     # and a file in it are quicker than we are.
                     self._scan()
-                    looked = looked or monotonic()
                     if self._snapshot.directories != directories:
                         continue
                 paths = events.read(_TIMEOUT_MS / 1000)

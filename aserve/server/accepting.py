@@ -276,11 +276,10 @@ class Handshake(Member):
         if self._home:
             self._server.loop.remove_reader(self.fd)
         connection = self._become_connection()
-        if self._server.is_draining:
-            # Let in with the handshake, so the request behind it is answered, too.
-            connection.expect_request()
-        elif connection.direct is not None:
+        if connection.direct is not None:
             connection.direct.drop()
+        if self._server.is_draining:
+            connection.close_if_idle()  # which waits for the request behind a handshake
 
     def overdue(self) -> None:
         """See `Job`."""

@@ -430,12 +430,6 @@ class Connection(asyncio.Protocol):
         """The handshake of TLS is finished, whose end the client may not know of yet."""
         self._secured_at = perf_counter()
 
-    def expect_request(self) -> None:
-        """The server stops, but a client may be about to send its first request."""
-        if self.direct is not None:
-            self.direct.drop()
-        self._expect_first()
-
     def _expect_first(self) -> None:
         self._is_expected = True
         self._secured_at = -math.inf  # one time

@@ -24,7 +24,7 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/begun":
         return begun(start_response)
     if environ["PATH_INFO"] == "/big":
-        data = bytearray(1_000_000)
+        data = bytearray(b"x") * 1_000_000  # in memory, not only promised
     raise LookupError(f"nothing here, {word}")
 
 def begun(start_response):
@@ -318,7 +318,11 @@ def test_run_simple(app: Path, tmp_path: Path, start: Start, evalex: bool, reloa
 
 
 def test_a_thousand_errors_take_no_memory(app: Path, start: Start) -> None:
-    """Each holds a megabyte in a local; ten are kept."""
+    """Each holds a megabyte in a local; ten are kept.
+
+    The heap of each of the eight threads may have holes of a few megabytes. All errors would take
+    a gigabyte; one in thirty would be seen.
+    """
     child = start("app.py", "--port", "0", "--no-access-log")
     connection = http.client.HTTPConnection("127.0.0.1", child.port, timeout=DEADLINE)
 
@@ -332,7 +336,7 @@ def test_a_thousand_errors_take_no_memory(app: Path, start: Start) -> None:
     fail(1000)
     grown = child.memory("VmRSS") - before
     connection.close()
-    assert grown < 16_000_000, f"grew by {grown / 1e6:.1f} MB"
+    assert grown < 32_000_000, f"grew by {grown / 1e6:.1f} MB"
 
 
 def test_another_name_gets_nothing(app: Path, start: Start) -> None:
