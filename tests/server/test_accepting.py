@@ -153,14 +153,22 @@ class HalfHandshake:
     """A client that has sent the first half of its handshake while the loop was held up."""
 
     def __init__(self, live: LiveServer) -> None:
+        held, sent = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            sent.wait(DEADLINE)
+
+        live.loop.call_soon_threadsafe(hold)
+        held.wait(DEADLINE)
+        # Before it comes, or else a quick server has let it in, and has closed it again because
+        # it has said nothing.
+        live.server.shutdown(grace=60)
         self.sock = socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = client_context().wrap_bio(
             self.incoming, self.outgoing, server_hostname="127.0.0.1"
         )
-        sent = threading.Event()
-        live.loop.call_soon_threadsafe(lambda: sent.wait(DEADLINE))
-        live.server.shutdown(grace=60)
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         self.sock.sendall(self.outgoing.read())
