@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _EXIT_SECONDS: Final = 1.0
 
 _numbers: set[int] = set()
+_masks: Final = threading.local()
 _is_registered = False
 
 
@@ -25,7 +26,8 @@ def forget_signals(numbers: Iterable[int]) -> None:
     """Have forks of this process end by these signals, as any other process does.
 
     A fork inherits the server's handlers, and the descriptor through which they wake its loop: the
-    end of a child of `multiprocessing` would be the end of the server. Main thread.
+    end of a child of `multiprocessing` would be the end of the server. Until they are out, which
+    takes a moment behind the fork, these signals wait. Main thread.
 
     Args:
         numbers: Signals for which the server has handlers.
@@ -33,18 +35,27 @@ def forget_signals(numbers: Iterable[int]) -> None:
     global _is_registered
     _numbers.update(numbers)
     if not _is_registered and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_restore)
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
         _is_registered = True
 
 
+def _block() -> None:
+    # For the thread that forks; the signals of the parent go to another, or wait as well.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers)
+
+
+def _unblock() -> None:
+    if (mask := getattr(_masks, "before", None)) is not None:  # else it forks just as we register
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _restore() -> None:
-    try:
-        signal.set_wakeup_fd(-1)
-    except ValueError:
-        return  # forked by another thread, which is the main one from now on
+    # Whichever thread has forked is the main one from here on.
+    signal.set_wakeup_fd(-1)
     for number in _numbers:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
+    _unblock()
 
 
 def die_with_parent(parent: int) -> None:
