@@ -168,7 +168,10 @@ class _Child:
                 assert self._loop is not None
                 sock = socket.socket(fileno=descriptors[0])
                 data = message["data"].encode("latin-1")
-                self._loop.call_soon_threadsafe(self._adopt, sock, data)
+                try:
+                    self._loop.call_soon_threadsafe(self._adopt, sock, data)
+                except RuntimeError:  # it has ended by itself
+                    self._hand_over(sock, data)
             elif kind == "quit":
                 if not self._admitted.is_set():
                     os._exit(0)

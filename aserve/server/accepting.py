@@ -314,10 +314,7 @@ class Handshake(Member):
             self._park()
             return
         self._is_plain = True
-        connection = self._become_connection()
-        if connection.direct is not None:
-            connection.direct.drop()
-        connection.data_received(data)
+        self._become_connection().adopted(data)
 
     def cut(self) -> None:
         """See `Member`."""

@@ -170,6 +170,14 @@ class Connection(asyncio.Protocol):
         if self.exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
             self._transport.pause_reading()
 
+    def adopted(self, data: bytes) -> None:
+        """Go on for another process, which has read `data`; behind `connection_made`.
+
+        Before anything else looks at the connection: a server that has begun to stop meanwhile
+        hands it on at once, with all that was read.
+        """
+        self.take_back(self._h1.receive_data(data) if data else [])
+
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. True keeps our half open for the answer."""
         cut = self._h1.receive_eof()

@@ -306,10 +306,7 @@ class Server:
             return
         connection = Connection(self)
         connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
-        if connection.direct is not None:
-            connection.direct.drop()
-        if data:
-            connection.data_received(data)
+        connection.adopted(data)
 
     def watch_handshakes(self) -> None:
         """One has begun: see to it that it ends in time. Any thread."""

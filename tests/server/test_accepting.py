@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import queue
 import socket
 import ssl
 import struct
@@ -254,6 +255,36 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
             while piece := client.recv(65_536):
                 answer += piece
         assert answer.endswith(b"hello ")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_half_a_request_that_comes_to_a_server_that_stops_goes_on_whole(
+    way: bool, tls: bool
+) -> None:
+    """It was sent on its way just before; with TLS it is a client that speaks plain HTTP."""
+    go, begun = threading.Event(), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        begun.set()
+        go.wait(DEADLINE)
+        return hello(environ, start_response)
+
+    passed: queue.SimpleQueue[tuple[socket.socket, bytes]] = queue.SimpleQueue()
+    with LiveServer(app, tls=tls) as live, live.connect() as busy:
+        busy.send(request())
+        assert begun.wait(DEADLINE)
+        live.server.shutdown(60, hand_over=lambda sock, data: passed.put((sock, data)))
+        live.until(lambda: live.server.is_draining)
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.create_connection(listener.getsockname()[:2]),
+        ):
+            live.loop.call_soon_threadsafe(live.server.adopt, listener.accept()[0], b"GET / HT")
+            sock, data = passed.get(timeout=DEADLINE)
+            sock.close()
+        assert data == b"GET / HT"
+        go.set()
+        assert busy.answer().body == b"hello "
 
 
 @pytest.mark.parametrize("size", [0, 10])
