@@ -58,8 +58,18 @@ class Carrier(Protocol):
     can_send_files: bool
     post: Callable[[Callable[[], object]], None]
 
+    # In any thread:
+
     def tell_error(self, record: ErrorRecord) -> None:
         """The application has failed; the client is told next."""
+        ...
+
+    def lend_thread(self) -> None:
+        """The worker waits for a client, and no code of the app runs in it."""
+        ...
+
+    def return_thread(self) -> None:
+        """It is back."""
         ...
 
     # Posted, and so called on the loop thread:
@@ -74,14 +84,6 @@ class Carrier(Protocol):
 
     def end_tunnel(self) -> None:
         """And it has ended."""
-        ...
-
-    def lend_thread(self) -> None:
-        """The worker waits for a client, and no code of the app runs in it."""
-        ...
-
-    def return_thread(self) -> None:
-        """It is back."""
         ...
 
     def send_continue(self) -> None:
@@ -381,13 +383,22 @@ class Exchange:
             self._wait_for_space()
 
     def file(self, descriptor: int, offset: int, size: int) -> int | None:
-        """Have the kernel send a part of a file; see `Sink.file`.
+        """Send a part of a file; see `Sink.file`. The thread is lent while the client is slow.
 
         Raises:
             ClientDisconnected: The client has left.
         """
-        if self.is_taken or not self.connection.can_send_files:
+        if self.is_taken:
             return None
+        loan = _Loan(self.connection)
+        try:
+            if self.connection.can_send_files:
+                return self._send_file(descriptor, offset, size, loan)
+            return self._copy_file(descriptor, offset, size, loan) if filesend.CAN_READ else None
+        finally:
+            loan.end()
+
+    def _send_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
         turn = FileTurn()
         self._put(turn)
         if not self.closed:  # else `close` may have missed the turn; it is never granted
@@ -396,18 +407,22 @@ class Exchange:
             raise ClientDisconnected("the client left before it got the file")
         # `send` closes the descriptor, also when the connection was cut since it was granted.
         place = (turn.descriptor, descriptor, offset, size)
-        lent: list[None] = []
-
-        def lend() -> None:
-            lent.append(None)
-            self.connection.post(self.connection.lend_thread)
-
-        try:
-            sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=lend)
-        finally:
-            if lent:
-                self.connection.post(self.connection.return_thread)
+        sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=loan.begin)
         self._put(sent)
+        return sent
+
+    def _copy_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
+        """By the outbox, as any other body: the loop encrypts it."""
+        sent = 0
+        for piece in filesend.read(descriptor, offset, size):
+            sent += len(piece)
+            self._queued += len(piece)
+            self._put(piece)
+            if self._pending > self.connection.high_water:
+                loan.begin()
+                self._wait_for_space()
+            if self.closed:
+                raise ClientDisconnected("the client left while a file was sent")
         return sent
 
     def end(self) -> None:
@@ -423,6 +438,26 @@ class Exchange:
             if self.closed or self._pending <= self.connection.low_water:
                 return
             self._space.wait()
+
+
+class _Loan:
+    """A worker's thread, which others may have while no code of the app runs in it."""
+
+    def __init__(self, connection: Carrier) -> None:
+        self._connection = connection
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """Worker thread. Idempotent."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._connection.lend_thread()
+
+    def end(self) -> None:
+        """Worker thread."""
+        if self._has_begun:
+            # At once: before this thread takes its next job, there must be room for it.
+            self._connection.return_thread()
 
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:

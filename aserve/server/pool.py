@@ -175,14 +175,18 @@ class WorkerPool:
             self._start_ticking()
 
     def grow(self) -> None:
-        """One more thread than before, in the place of one that is gone for long. Loop thread."""
-        self._max_threads += 1
+        """One more thread than before, in the place of one that is gone for long. Any thread."""
+        with self._lock:
+            self._max_threads += 1
         if self._jobs:
             self._wake_one()
 
     def shrink(self) -> None:
-        """And one less again: it is back. Loop thread."""
-        self._max_threads -= 1
+        """And one less again: it is back. Any thread. Whoever is free first leaves."""
+        with self._lock:
+            self._max_threads -= 1
+            if len(self._workers) > self._max_threads and self._idle:
+                self._idle.pop().wake.release()
 
     def running(self) -> list[Running]:
         """What is running now, longest first. Any thread."""
@@ -346,6 +350,8 @@ class WorkerPool:
     def _work(self, me: _Worker) -> None:
         jobs = self._jobs
         while True:
+            if len(self._workers) > self._max_threads and self._makes_room(me):
+                break
             try:
                 job = jobs.popleft()
             except IndexError:
@@ -368,6 +374,17 @@ class WorkerPool:
             ):
                 break
         self._leave(me)
+
+    def _makes_room(self, me: _Worker) -> bool:
+        """Whether this thread is the one too many, now that one is back that was away."""
+        with self._lock:
+            if len(self._workers) <= self._max_threads:
+                return False
+            self._workers.discard(me)
+        # What it would have done next is for the others.
+        if self._wants_a_hand() and not self._wake_one():
+            self._call_on_loop(self._watch_on_loop)
+        return True
 
     def _look_for_work(self, me: _Worker) -> bool:
         """The queue is empty: watch, or rest while another one does. False: time to leave."""
@@ -419,8 +436,9 @@ class WorkerPool:
 
     def _leave(self, me: _Worker) -> None:
         with self._lock:
+            is_counted = me in self._workers  # else it has made room
             self._workers.discard(me)
-            last = self._closing and not self._workers
+            last = is_counted and self._closing and not self._workers
         if last:
             with contextlib.suppress(RuntimeError):
                 self._on_empty()

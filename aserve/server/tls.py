@@ -144,10 +144,11 @@ class TLSSocket:
                 again, as OpenSSL wants it, too: it is encrypted already.
         """
         if not self._unsent:
-            view = memoryview(data)
             size = 0
-            while size < len(view) and size < _WRITE_SIZE:
-                size += self.tls.write(view[size : size + _RECORD_SIZE])
+            # Released in any case: the caller's buffer cannot be emptied while it is looked at.
+            with memoryview(data) as view:
+                while size < len(view) and size < _WRITE_SIZE:
+                    size += self.tls.write(view[size : size + _RECORD_SIZE])
             self._owed = size
             self._unsent = self._outgoing.read()
         self._send_unsent()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
+import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -184,3 +187,78 @@ def test_a_slow_download_takes_nobodys_thread(tmp_path: Path) -> None:
                     assert quick.makefile("rb").read().endswith(b"app")
             size = sum(len(piece) for piece in iter(lambda: slow.recv(1 << 20), b""))
             assert size > 49_999_000
+
+
+def test_slow_downloads_over_tls_take_nobodys_thread(tmp_path: Path) -> None:
+    """There are two threads, eight clients that do not read their file, and one that leaves."""
+    content = os.urandom(1 << 20) * 8
+    (tmp_path / "large").write_bytes(content)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "3")])
+        return [b"app"]
+
+    site = StaticFiles(app, {"/": tmp_path})
+    with (
+        aserve.ServerThread(site, "127.0.0.1", threads=2, ssl="adhoc") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        context = server.server.ssl_context_for_clients()
+
+        def ask(path: str) -> ssl.SSLSocket:
+            sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            client = clients.enter_context(context.wrap_socket(sock, server_hostname="localhost"))
+            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            return client
+
+        slow = [ask("large") for _ in range(9)]
+        begun = [client.recv(100) for client in slow]
+        assert all(b" 200 " in head for head in begun)
+        for _ in range(3):
+            assert ask("app").makefile("rb").read().endswith(b"app")
+        slow.pop().close()
+        begun.pop()
+        for head, client in zip(begun, slow, strict=True):
+            answer = head + b"".join(iter(lambda client=client: client.recv(1 << 20), b""))
+            assert answer.partition(b"\r\n\r\n")[2] == content
+        assert ask("app").makefile("rb").read().endswith(b"app")
+
+
+@pytest.mark.parametrize("way", ["plain", "tls"])
+def test_threads_that_were_lent_come_back(tmp_path: Path, way: str) -> None:
+    """Behind slow downloads there are no more requests at the same time than before."""
+    (tmp_path / "large").write_bytes(bytes(8 << 20))
+    running: list[int] = [0, 0]  # now, and the most so far
+    lock = threading.Lock()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        with lock:
+            running[0] += 1
+            running[1] = max(running)
+        threading.Event().wait(0.01)
+        with lock:
+            running[0] -= 1
+        start_response("200 OK", [])
+        return [b"app"]
+
+    options: Any = {"ssl": "adhoc"} if way == "tls" else {}
+    site = StaticFiles(app, {"/": tmp_path})
+    with aserve.ServerThread(site, "127.0.0.1", threads=1, **options) as server:
+        context = server.server.ssl_context_for_clients() if way == "tls" else None
+
+        def ask(path: str) -> bytes:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+                client = context.wrap_socket(sock, server_hostname="localhost") if context else sock
+                with client:
+                    client.sendall(f"GET /{path} HTTP/1.0\r\nHost: a\r\n\r\n".encode())
+                    first = client.recv(1)
+                    return first + b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+        for _ in range(3):
+            assert len(ask("large")) > 8 << 20
+        askers = [threading.Thread(target=ask, args=("app",)) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join(20)
+    assert running == [0, 1]

@@ -279,3 +279,34 @@ async def test_what_cannot_wait_is_dropped_when_all_threads_are_busy() -> None:
     await waits.began.wait()
     waits.go.set()
     await pool.close()
+
+
+@pytest.mark.parametrize("other", ["busy", "idle"])
+async def test_a_thread_that_is_back_makes_no_room_for_more_jobs(other: str) -> None:
+    """It was lent: one more than before ran, and behind its return it is as before."""
+    pool = _Pool(1)
+    away = pool.gate()
+    await away.began.wait()
+    pool.pool.grow()
+    in_its_place = pool.gate()
+    await in_its_place.began.wait()
+    assert pool.pool.size == 2
+    if other == "idle":
+        in_its_place.go.set()
+        while not pool.pool._idle:
+            await asyncio.sleep(0)
+    pool.pool.shrink()
+    away.go.set()
+    in_its_place.go.set()
+    running = threading.Semaphore(1)
+    were_alone: list[bool] = []
+
+    def alone() -> None:
+        were_alone.append(running.acquire(blocking=False))
+        threading.Event().wait(0.001)
+        running.release()
+
+    await asyncio.gather(*(pool.run(alone) for _ in range(20)))
+    assert were_alone == [True] * 20
+    assert pool.pool.size == 1
+    await pool.close()

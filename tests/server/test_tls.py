@@ -268,6 +268,37 @@ def test_what_the_kernel_does_not_take_is_sent_later() -> None:
     assert b"".join(received) == bytes(range(256)) * 10_000
 
 
+def test_a_buffer_is_free_again_when_the_connection_breaks() -> None:
+    """Who cleans up behind the error can empty it, while the error still holds its frames."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        server = TLSSocket(ours, server_context())
+        is_done = threading.Event()
+
+        def come_and_go() -> None:
+            with client_context().wrap_socket(theirs, server_hostname="127.0.0.1"):
+                is_done.wait(DEADLINE)
+
+        client = threading.Thread(target=come_and_go)
+        client.start()
+        done = False
+        while not done:
+            try:
+                done = server.handshake()
+            except BlockingIOError:
+                continue
+        is_done.set()
+        client.join(DEADLINE)
+        buffer = bytearray(100_000)
+        try:
+            while True:
+                server.send(buffer)
+        except ConnectionError:
+            buffer.clear()
+        assert not buffer
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_plain_http_is_redirected(method: str) -> None:
     with LiveServer(echo, tls=True) as live, Client(live.port) as client:
