@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         wait_for_callback,
     )
     from .compat import make_ssl_devcert, run_simple
-    from .config import Limits, ReloadConfig, ServerConfig
+    from .config import Limits, ReloadConfig, ServerConfig, Timeouts
     from .errors import (
         AppLoadError,
         AserveError,
@@ -62,7 +62,7 @@ _HOMES = {
         "wait_for_callback",
     ),
     "compat": ("make_ssl_devcert", "run_simple"),
-    "config": ("Limits", "ReloadConfig", "ServerConfig"),
+    "config": ("Limits", "ReloadConfig", "ServerConfig", "Timeouts"),
     "errors": (
         "AppLoadError",
         "AserveError",
@@ -117,6 +117,7 @@ __all__ = [
     "ServerState",
     "ServerThread",
     "StaticFiles",
+    "Timeouts",
     "WSGIError",
     "WSGIRequestHandler",
     "WSGIServer",

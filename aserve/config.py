@@ -36,6 +36,7 @@ __all__ = [
     "ReloadConfig",
     "ServerConfig",
     "ServerOptions",
+    "Timeouts",
     "iter_options",
 ]
 
@@ -83,6 +84,22 @@ class Limits:
         16_384, "Most bytes of chunk extensions and trailers in one request.",
         group="Limits", is_rare=True, unit="bytes", check=at_least(64),
     )  # fmt: skip
+    # What an app takes is the app's to say; Flask and Django have settings for it.
+    limit_body: int | None = declare(
+        None, "Longest request body; longer ones are answered 413. Without a limit when not given.",
+        group="Limits", is_rare=True, unit="bytes", check=at_least(0),
+    )  # fmt: skip
+    # Ten times what a browser test or a load generator opens; the system's limit is often lower.
+    limit_connections: int = declare(
+        10_000, "Most connections at a time; beyond it the ones at rest are closed, or else new "
+        "ones wait. Some of the descriptors that the system allows are left to the app.",
+        group="Limits", is_rare=True, check=at_least(1),
+    )  # fmt: skip
+    # Requests run one at a time, so this bounds memory and not work; the client is held back.
+    limit_pipeline: int = declare(
+        65_536, "How much a client may send ahead of the answer that it waits for.",
+        group="Limits", is_rare=True, unit="bytes", check=at_least(0),
+    )  # fmt: skip
     # One socket buffer: a form or a JSON call arrives whole, and no thread waits for its bytes.
     body_buffer: int = declare(
         65_536, "Request bodies up to this size are collected before a thread is taken.",
@@ -100,7 +117,50 @@ class Limits:
     )  # fmt: skip
 
 
-# Without slots: of two base classes only one can have some.
+# Without slots: of several base classes only one can have some.
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """How long a client may take; 0 is for ever. Time in which the server stands still, as under a
+    debugger, does not count.
+    """
+
+    # A browser opens connections ahead, and uses most of them within seconds.
+    first_byte_timeout: float = declare(
+        30.0, "How long a new connection may say nothing, before it is closed.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    # A head is one packet or a few. It is the whole that counts: a byte now and then is no excuse.
+    head_timeout: float = declare(
+        10.0, "How long a request's head may take, from its first byte; then it is answered 408.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    # Two round trips.
+    handshake_timeout: float = declare(
+        10.0, "How long the handshake of TLS may take.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    # Longer than browsers' and proxies' own 60 s, so that they close first, and no request is sent
+    # into a connection that is just being closed.
+    keep_alive_timeout: float = declare(
+        65.0, "How long a connection may rest between two requests.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    body_timeout: float = declare(
+        30.0, "How long nothing of a request's body may come; then it is answered 408.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    # A person may stop a download for a moment; a laptop that was closed is gone.
+    send_timeout: float = declare(
+        60.0, "How long a client may take nothing of its answer, before it is cut.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+    stuck_after: float = declare(
+        10.0, "When to say in the log where a request is that has not begun its answer.",
+        group="Time-outs", is_rare=True, unit="seconds", check=between(0, 86_400),
+    )  # fmt: skip
+
+
+# Without slots: of several base classes only one can have some.
 @dataclass(frozen=True, kw_only=True)
 class ReloadConfig:
     """How changes are noticed, and what happens to requests then."""
@@ -135,7 +195,7 @@ class ReloadConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig(Limits, ReloadConfig):
+class ServerConfig(Limits, Timeouts, ReloadConfig):
     """How to listen and how to serve; see the field comments and `aserve --help`."""
 
     host: str = declare(
@@ -292,9 +352,19 @@ class ServerOptions(TypedDict, total=False):
     limit_request_head: int
     limit_request_fields: int
     limit_chunk_overhead: int
+    limit_body: int | None
+    limit_connections: int
+    limit_pipeline: int
     body_buffer: int
     drain_body: int
     send_buffer: int
+    first_byte_timeout: float
+    head_timeout: float
+    handshake_timeout: float
+    keep_alive_timeout: float
+    body_timeout: float
+    send_timeout: float
+    stuck_after: float
     strict_port: bool
     uds: str | None
     fd: int | None
@@ -344,10 +414,11 @@ def _declare() -> tuple[Option, ...]:
         )
     # The fields of base classes come first, but in what people read each group is together, begins
     # with its main switch, and the limits are last.
-    inherited = len(dataclasses.fields(Limits)) + len(dataclasses.fields(ReloadConfig))
+    inherited = sum(len(dataclasses.fields(base)) for base in (Limits, Timeouts, ReloadConfig))
     ordered = options[inherited:] + options[:inherited]
     groups = list(dict.fromkeys(option.group for option in ordered))
-    groups.append(groups.pop(groups.index("Limits")))
+    for last in ("Limits", "Time-outs"):
+        groups.append(groups.pop(groups.index(last)))
     return tuple(sorted(ordered, key=lambda option: groups.index(option.group)))
 
 

@@ -187,6 +187,9 @@ class MemoryTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reading = not self._closing
 
+    def is_reading(self) -> bool:
+        return self.reading
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = 65_536 if high is None else high
         self._low = self._high // 4 if low is None else low

@@ -14,6 +14,7 @@ from aserve.config import (
     Limits,
     ServerConfig,
     ServerOptions,
+    Timeouts,
     iter_options,
 )
 from aserve.errors import ConfigError
@@ -29,11 +30,11 @@ def test_keyword_arguments_are_the_fields() -> None:
     assert {**get_type_hints(ServerOptions), **others} == get_type_hints(ServerConfig)
 
 
-def test_options_are_the_fields_with_the_limits_last() -> None:
+def test_options_are_the_fields_with_limits_and_time_outs_last() -> None:
     names = [option.name for option in iter_options()]
     assert sorted(names) == sorted(field.name for field in dataclasses.fields(ServerConfig))
-    limits = [field.name for field in dataclasses.fields(Limits)]
-    assert names[-len(limits) :] == limits
+    last = [field.name for base in (Limits, Timeouts) for field in dataclasses.fields(base)]
+    assert names[-len(last) :] == last
 
 
 def test_no_flag_or_variable_is_used_twice() -> None:
@@ -46,8 +47,8 @@ def test_no_flag_or_variable_is_used_twice() -> None:
 @pytest.mark.parametrize("option", list(iter_options()), ids=lambda option: option.name)
 def test_option_is_complete(option: Option) -> None:
     assert option.help.endswith(".")
-    groups = {"Listening", "HTTPS", "Serving", "Reloading", "Debugging", "Output", "Limits"}
-    assert option.group in groups
+    groups = {"Listening", "HTTPS", "Serving", "Reloading", "Debugging", "Output"}
+    assert option.group in groups | {"Limits", "Time-outs"}
     assert option.flags[0].startswith("--")
     assert option.metavar
     # Every default passes its own check.

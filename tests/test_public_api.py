@@ -37,6 +37,7 @@ PUBLIC = [
     "ServerState",
     "ServerThread",
     "StaticFiles",
+    "Timeouts",
     "WSGIError",
     "WSGIRequestHandler",
     "WSGIServer",

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ..errors import RemoteProtocolError
 
-__all__ = ["BodyReader", "ChunkedReader", "LengthReader"]
+__all__ = ["BodyReader", "ChunkedReader", "LengthReader", "check_size"]
 
 # RFC 9112 section 7.1: chunk-size is hexadecimal digits only. Sixteen of them are 2**64.
 # Extensions (7.1.1) follow a semicolon and are ignored, as a recipient must.
@@ -42,6 +42,18 @@ class BodyReader(Protocol):
     def remaining(self) -> int | None:
         """Bytes still to come; None when nobody knows."""
         ...
+
+
+def check_size(size: int, limit: int | None) -> None:
+    """Refuse a body that is announced to be longer than allowed.
+
+    Raises:
+        RemoteProtocolError: 413.
+    """
+    if limit is not None and size > limit:
+        raise RemoteProtocolError(
+            f"the body is longer than {limit} bytes (limit_body)", status_hint=413
+        )
 
 
 class LengthReader:
@@ -84,13 +96,24 @@ class ChunkedReader:
 
     Args:
         max_overhead: Most bytes of chunk extensions and of trailers, together.
+        max_size: Most bytes of the body; None for no limit.
     """
 
-    __slots__ = ("_in_chunk", "_in_trailers", "_left", "_overhead", "complete")
+    __slots__ = (
+        "_in_chunk",
+        "_in_trailers",
+        "_left",
+        "_max_size",
+        "_overhead",
+        "_size",
+        "complete",
+    )
 
-    def __init__(self, max_overhead: int) -> None:
+    def __init__(self, max_overhead: int, max_size: int | None = None) -> None:
         self.complete = False
         self._overhead = max_overhead
+        self._max_size = max_size
+        self._size = 0  # bytes of all chunks so far, as they were announced
         self._left = 0  # bytes of the current chunk still to come
         self._in_chunk = False  # its data or the CRLF behind them are still to come
         self._in_trailers = False
@@ -147,6 +170,8 @@ class ChunkedReader:
             raise RemoteProtocolError("malformed chunk size or extension")
         self._spend(len(line) - match.end(1))
         self._left = int(match[1], 16)
+        self._size += self._left
+        check_size(self._size, self._max_size)
         if self._left:
             self._in_chunk = True
         else:

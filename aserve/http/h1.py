@@ -15,7 +15,7 @@ from typing import Final
 from ..config import Limits
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..events import END_OF_MESSAGE, Data, EndOfMessage, Event, Request, Response
-from .body import BodyReader, ChunkedReader, LengthReader
+from .body import BodyReader, ChunkedReader, LengthReader, check_size
 from .head import parse_head
 from .response import Framing, choose_framing, render
 from .scan import END_OF_HEAD, HeadScanner, check_start
@@ -102,6 +102,11 @@ class H1Connection:
             return self._reader.remaining
         return 0
 
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether the client waits for `100 Continue` with its body."""
+        return self._continue_due
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes from the client.
 
@@ -115,10 +120,10 @@ class H1Connection:
             if size <= self._fast_size and data.find(END_OF_HEAD) == size - 4 >= 0:
                 try:
                     request = parse_head(data, self._limits.limit_request_fields)
+                    self._begin(request)
                 except RemoteProtocolError:
                     pass  # an empty line in front is legal (section 2.2): the long way decides
                 else:
-                    self._begin(request)
                     return [request] if request.has_body else [request, END_OF_MESSAGE]
         elif self.receiving is Receiving.BODY and not self._buffer:
             reader = self._reader
@@ -147,6 +152,16 @@ class H1Connection:
         cut |= self.receiving is Receiving.HEAD and bool(self._buffer)
         self.receiving = move_receiving(self.receiving, "end of stream")
         return cut
+
+    def give_up(self, failure: RemoteProtocolError) -> None:
+        """The rest of the request has not come in time: it counts as broken, by this failure.
+
+        Raises:
+            LocalProtocolError: Nothing more was to come.
+        """
+        if self.receiving is Receiving.HEAD:
+            self.failed_head = bytes(self._buffer[:_SHOWN])
+        self._fail(failure)
 
     def next_cycle(self) -> list[Event]:
         """Start over for the next request, and parse what has come of it already.
@@ -227,6 +242,9 @@ class H1Connection:
             raise
 
     def _begin(self, request: Request) -> None:
+        length = request.content_length
+        if length is not None:
+            check_size(length, self._limits.limit_body)
         self.request = request
         self.keep_alive = request.keep_alive and not self._close_announced
         self._continue_due = request.expect_continue
@@ -234,9 +252,8 @@ class H1Connection:
             self.receiving = move_receiving(self.receiving, "request without a body")
         else:
             self.receiving = move_receiving(self.receiving, "request with a body")
-            length = request.content_length
             self._reader = (
-                ChunkedReader(self._limits.limit_chunk_overhead)
+                ChunkedReader(self._limits.limit_chunk_overhead, self._limits.limit_body)
                 if length is None
                 else LengthReader(length)
             )

@@ -99,6 +99,8 @@ def choose_framing(request: Request | None, response: Response) -> Framing:
 # The statuses of the server's own answers.
 _REASONS: Final = {
     400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",

@@ -22,7 +22,6 @@ import os
 import socket
 import sys
 import threading
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from .connection import Connection
@@ -33,7 +32,7 @@ from .transport import SocketTransport
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
-__all__ = ["HANDSHAKE_SECONDS", "Handshake", "Listener"]
+__all__ = ["Handshake", "Listener"]
 
 _log: Final = logging.getLogger("aserve.error")
 
@@ -44,9 +43,6 @@ _BATCH: Final = 16
 # back within moments.
 _PAUSE: Final = 0.1
 _RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-# A handshake is two round trips; a client that takes longer is mute.
-HANDSHAKE_SECONDS: Final = 10.0
 
 # The first byte of a client that speaks TLS (RFC 8446 section 5.1); no method begins with it.
 _HANDSHAKE: Final = b"\x16"
@@ -116,6 +112,10 @@ class Listener:
     def overdue(self) -> None:
         """See `Job`."""
 
+    def is_stuck(self) -> bool:
+        """See `Job`."""
+        return False
+
     def drop(self) -> None:
         """See `Job`: all threads are busy, so the loop does it."""
         jobs: list[Job] = []
@@ -124,10 +124,14 @@ class Listener:
         for job in jobs:
             job.drop()
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float = _PAUSE) -> None:
         if self._server.poller is None:
             self._server.loop.remove_reader(self.fd)
-        self._server.loop.call_later(_PAUSE, self.start)
+        self._server.loop.call_later(seconds, self.start)
+
+    def _wait_for_room(self) -> None:
+        # What makes room is closed in the next turn.
+        self._pause(0.0 if self._server.make_room() else _PAUSE)
 
     # -- worker thread -------------------------------------------------------------------
 
@@ -144,7 +148,12 @@ class Listener:
     def _accept_some(self, jobs: list[Job]) -> bool:
         """False when it has to pause."""
         try:
-            for _ in range(_BATCH):
+            for count in range(_BATCH):
+                if self._server.is_full:
+                    if count:
+                        break  # perhaps nobody else waits
+                    self._server.mailbox.post(self._wait_for_room)
+                    return False
                 if not self._accept_one(jobs):
                     break
         except OSError as error:
@@ -185,7 +194,6 @@ class Listener:
             return connection.direct
         handshake = Handshake(self._server, sock, peername, self._context)
         self._server.add(handshake)
-        self._server.watch_handshakes()
         return handshake
 
 
@@ -195,7 +203,9 @@ def _send_at_once(sock: socket.socket) -> None:
 
 
 class Handshake(Member):
-    """A new connection until TLS is set up. A member of its server, and a job of the pool.
+    """A new connection until TLS is set up.
+
+    A member of its server, a job of the pool, and `Timed`: it is filed in the wheel until it ends.
 
     A client that speaks plain HTTP gets a connection without TLS, and is told where to go, or
     served with the option `http_too`.
@@ -214,8 +224,9 @@ class Handshake(Member):
         "_is_plain",
         "_peername",
         "_server",
+        "_since",
         "_sock",
-        "_started",
+        "due",
         "fd",
         "registered",
     )
@@ -231,12 +242,15 @@ class Handshake(Member):
         self._sock = sock
         self._peername = peername
         self._channel = TLSSocket(sock, context)
-        self._started = perf_counter()
         self._home = False
         self._cut_due = False
         self._is_plain = False
         self.fd = sock.fileno()
         self.registered = False
+        wheel = server.patience.wheel
+        self._since = wheel.now
+        self.due = -1
+        wheel.file(self, server.patience.handshake)
 
     def __str__(self) -> str:
         return f"a TLS handshake with {self._peername}"
@@ -284,10 +298,21 @@ class Handshake(Member):
     def overdue(self) -> None:
         """See `Job`."""
 
-    def end_if_late(self, now: float) -> None:
-        """Close when the client has had its time; `now` by `perf_counter`."""
-        if now - self._started > HANDSHAKE_SECONDS and (self._home or self._reclaim()):
-            self._fail("it took too long")
+    def is_stuck(self) -> bool:
+        """See `Job`."""
+        return False
+
+    def look(self, now: int) -> int:
+        """See `Timed`: its time is not prolonged by what comes."""
+        turns = self._server.patience.handshake
+        if not turns:
+            return 0
+        if self._since + turns > now:
+            return self._since + turns - now
+        if not (self._home or self._reclaim()):
+            return 1
+        self._fail("it took too long (handshake_timeout)")
+        return 0
 
     def announce_close(self) -> None:
         """See `Member`: from here on it is the loop's."""
@@ -303,7 +328,7 @@ class Handshake(Member):
             self._server.loop.remove_reader(self.fd)
             if self._server.poller is not None:
                 self._server.poller.forget(self)
-            self._server.discard(self)
+            self._leave()
             give(self._sock, b"")
         elif not self._has_unread():
             self._end()
@@ -315,6 +340,13 @@ class Handshake(Member):
             return
         self._is_plain = True
         self._become_connection().adopted(data)
+
+    def resting_since(self) -> None:
+        """See `Member`: it has little time anyway."""
+        return
+
+    def give_way(self) -> None:
+        """See `Member`."""
 
     def cut(self) -> None:
         """See `Member`."""
@@ -344,6 +376,10 @@ class Handshake(Member):
         if self._home:
             self._server.loop.remove_reader(self.fd)
         self._sock.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._server.patience.wheel.forget(self)
         self._server.discard(self)
 
     # -- both ----------------------------------------------------------------------------
@@ -392,5 +428,6 @@ class Handshake(Member):
             connection.secured()
         if connection.direct is not None:
             connection.direct.registered = self.registered  # the same descriptor
+        self._server.patience.wheel.forget(self)
         self._server.replace(self, connection)
         return connection

@@ -38,6 +38,7 @@ from . import filesend
 from .direct import DirectPath
 from .exchange import Exchange
 from .interfaces import Host
+from .patience import Phase, Watch
 from .sender import Outcome, Sender
 from .transport import SocketTransport
 from .tunnel import Tunnel
@@ -54,9 +55,6 @@ LINGER_SECONDS: Final = 5.0
 FIRST_REQUEST_SECONDS: Final = 0.05
 # At a reload nobody waits for that end, and a machine that is busy with it may stall the client.
 FIRST_REQUEST_AT_RELOAD_SECONDS: Final = 1.0
-
-# Pipelined bytes to hold; then the client waits in the kernel. Room for many small requests.
-_PIPELINE_SIZE: Final = 65_536
 
 
 class Connection(asyncio.Protocol):
@@ -79,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_server",
         "_transport",
         "_tunnel",
+        "_watch",
         "app",
         "can_send_files",
         "client",
@@ -88,6 +87,7 @@ class Connection(asyncio.Protocol):
         "high_water",
         "low_water",
         "post",
+        "send_timeout",
     )
 
     def __init__(self, server: Host) -> None:
@@ -111,9 +111,11 @@ class Connection(asyncio.Protocol):
         self.post: Callable[[Callable[[], object]], None] = server.mailbox.post
         self.high_water: int = config.send_buffer
         self.low_water: int = config.send_buffer // 2
+        self.send_timeout: float = config.send_timeout
         self.environ: Environ = {}
         self.client = ""
         self.can_send_files = False
+        self._watch: Watch
 
     @property
     def arriving(self) -> Exchange | None:
@@ -139,8 +141,9 @@ class Connection(asyncio.Protocol):
             **peer.as_environ(),
             **_client_certificate(transport),
         }
+        self._watch = Watch(self, self._server.patience)
         if self._server.poller is not None and isinstance(transport, SocketTransport):
-            self.direct = DirectPath(self, self._h1, transport, self._server)
+            self.direct = DirectPath(self, self._h1, transport, self._server, self._watch)
             self.direct.lent = True
         self._server.add(self)
         if self.direct is None:
@@ -156,6 +159,7 @@ class Connection(asyncio.Protocol):
             # A cut takes the exchange away before the connection is lost.
             self._observe(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
         self._sender.abandon()
+        self._watch.end()
         self.direct = None
         self._server.discard(self)
 
@@ -167,8 +171,9 @@ class Connection(asyncio.Protocol):
         if self._close_after_read:
             self._close_after_read = False
             self.close_if_idle()
-        if self.exchange is not None and self._h1.buffered > _PIPELINE_SIZE:
+        if self.exchange is not None and self._h1.buffered > self._server.config.limit_pipeline:
             self._transport.pause_reading()
+        self._watch.note(progress=True)
 
     def adopted(self, data: bytes) -> None:
         """Go on for another process, which has read `data`; behind `connection_made`.
@@ -176,6 +181,7 @@ class Connection(asyncio.Protocol):
         Before anything else looks at the connection: a server that has begun to stop meanwhile
         hands it on at once, with all that was read.
         """
+        self._watch.answered()  # by somebody, once
         self.take_back(self._h1.receive_data(data) if data else [])
 
     def eof_received(self) -> bool:
@@ -209,6 +215,7 @@ class Connection(asyncio.Protocol):
         self._sender.paused = False
         if not self._sender.grant_file_turn() and self.exchange is not None:
             self.flush(self.exchange)
+        self._watch.note()
 
     # -- the request ---------------------------------------------------------------------
 
@@ -250,6 +257,24 @@ class Connection(asyncio.Protocol):
             self._dispatch(exchange)
 
     def _dispatch_streaming(self, exchange: Exchange) -> None:
+        """Have the app read a long body as it comes, if not too many others do."""
+        gate = self._server.gate
+        if gate.enter():
+            self._stream(exchange)
+            return
+
+        def go() -> bool:
+            if exchange is not self.exchange or exchange.dispatched:
+                return False
+            self._stream(exchange)
+            self.resume_body()
+            return True
+
+        self._transport.pause_reading()
+        gate.wait(go)
+
+    def _stream(self, exchange: Exchange) -> None:
+        exchange.gate = self._server.gate
         exchange.start_stream(self._server.config.body_buffer)
         self._dispatch(exchange)
 
@@ -261,6 +286,7 @@ class Connection(asyncio.Protocol):
         """The application has read what was buffered."""
         if not (self._lingering or self._is_lent):
             self._transport.resume_reading()
+            self._watch.note()
 
     def send_continue(self) -> None:
         """The application wants the body now (RFC 9110 section 10.1.1, B55)."""
@@ -316,6 +342,7 @@ class Connection(asyncio.Protocol):
             self._finish(exchange)
         elif outcome is Outcome.BROKEN:
             self.break_off(exchange)
+        self._watch.note()
 
     def _finish(self, exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
@@ -351,6 +378,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._lend()
+            self._watch.note()
 
     def break_off(self, exchange: Exchange) -> None:
         """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""
@@ -382,24 +410,27 @@ class Connection(asyncio.Protocol):
             sock.close()
             return
 
+        # Its thread is the app's for as long as it likes.
+        is_lent = self.lend_thread()
+
         def end(tunnel: Tunnel) -> None:
-            self.return_thread()
+            if is_lent:
+                self.return_thread()
             self._tunnel = None
             self._observe(exchange, complete=True)
             self._server.discard(tunnel)
 
         tunnel = Tunnel(self._server.loop, self._transport, sock, exchange, end)
         self._tunnel = tunnel
+        self._watch.end()  # the app's, for as long as both like
         self._server.replace(self, tunnel)
-        # Its thread is the app's for as long as it likes.
-        self.lend_thread()
         tunnel.start(self._h1.buffered_data)
         if self._server.is_draining:
             tunnel.announce_close()
 
-    def lend_thread(self) -> None:
+    def lend_thread(self) -> bool:
         """See `Carrier`: another one takes its place."""
-        self._server.pool.grow()
+        return self._server.pool.grow()
 
     def return_thread(self) -> None:
         """See `Carrier`."""
@@ -543,6 +574,62 @@ class Connection(asyncio.Protocol):
             client_left=client_left,
         )
 
+    # -- how long the client may take, see aserve.server.patience -------------------------
+
+    def phase(self) -> Phase:
+        """See `Watched`."""
+        h1, exchange = self._h1, self.exchange
+        if self._transport.get_write_buffer_size():
+            return Phase.SEND
+        if self._lingering or self._transport.is_closing():
+            return Phase.NOTHING  # that has a time of its own
+        if exchange is not None and not exchange.ended:
+            is_read = self._is_lent or self._transport.is_reading()
+            is_waited_for = h1.receiving is Receiving.BODY and is_read and not h1.is_holding_back
+            return Phase.BODY if is_waited_for else Phase.NOTHING
+        if h1.receiving is not Receiving.HEAD:
+            return Phase.NOTHING
+        if h1.buffered:
+            return Phase.HEAD
+        return Phase.FIRST_BYTE if self._watch.is_new else Phase.REST
+
+    def taken(self) -> int:
+        """See `Watched`."""
+        return self._transport.taken() if isinstance(self._transport, SocketTransport) else 0
+
+    def reclaim(self) -> bool:
+        """See `Watched`."""
+        if not self._is_lent:
+            return True
+        if self.direct is not None and self.direct.recall():
+            self._transport.resume_reading()
+            return True
+        return False
+
+    def resting_since(self) -> int | None:
+        """See `Member`."""
+        rests = self.phase() in (Phase.FIRST_BYTE, Phase.REST)
+        return self._watch.since if rests else None
+
+    def give_way(self) -> None:
+        """See `Member`."""
+        if self.reclaim() and self.resting_since() is not None:
+            self.expire(Phase.REST, None)
+
+    def expire(self, phase: Phase, failure: RemoteProtocolError | None) -> None:
+        """See `Watched`."""
+        if failure is not None:
+            self._h1.give_up(failure)
+            self._refuse(failure)
+        elif phase is Phase.SEND:
+            _log.info(
+                "Cut: %s has taken nothing of the answer to %s for %g s (send_timeout)",
+                self.client, self.exchange or "its last request", self.send_timeout,
+            )  # fmt: skip
+            self.cut()
+        elif not self._has_unread():
+            self._transport.close()
+
     # -- the short way, see aserve.server.direct -----------------------------------------
 
     @property
@@ -584,6 +671,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport.resume_reading()
         self._handle(events)
+        self._watch.note()
         if self._server.is_draining:
             self.close_if_idle()
 
@@ -597,6 +685,7 @@ class Connection(asyncio.Protocol):
         if self._own() and exchange is self.exchange:
             self._transport.write(rest)
             self._finish(exchange)
+            self._watch.note()
 
 
 def _client_certificate(transport: asyncio.BaseTransport) -> Environ:

@@ -38,6 +38,7 @@ from ..http.h1 import H1Connection
 from ..http.state import Receiving
 from .exchange import Carrier, Exchange
 from .interfaces import Host
+from .patience import Watch
 from .sender import serialize_whole
 from .transport import READ_SIZE, SocketTransport
 
@@ -93,6 +94,7 @@ class DirectPath:
         h1: Its protocol state.
         transport: Its transport, whose channel the workers use.
         server: The server, which has a poller.
+        watch: Is told what has come.
     """
 
     __slots__ = (
@@ -106,6 +108,7 @@ class DirectPath:
         "_reclaim",
         "_server",
         "_transport",
+        "_watch",
         "fd",
         "lent",
         "registered",
@@ -114,7 +117,12 @@ class DirectPath:
     can_wait = False
 
     def __init__(
-        self, lender: Lender, h1: H1Connection, transport: SocketTransport, server: Host
+        self,
+        lender: Lender,
+        h1: H1Connection,
+        transport: SocketTransport,
+        server: Host,
+        watch: Watch,
     ) -> None:
         assert server.poller is not None
         self._lender = lender
@@ -122,6 +130,7 @@ class DirectPath:
         self._transport = transport
         self._channel = transport.channel
         self._server = server
+        self._watch = watch
         self._body_buffer = server.config.body_buffer
         self._leave: Callable[[Callable[[], object]], None] = server.mailbox.leave
         self._park: Callable[[DirectPath], bool] = server.poller.park
@@ -157,6 +166,11 @@ class DirectPath:
                 slow.clear()
             slow.add(exchange.request.path)
             self._lender.take_back([])
+
+    def is_stuck(self) -> bool:
+        """See `Job`."""
+        exchange = self._lender.exchange
+        return exchange is not None and exchange.is_stuck()
 
     def drop(self) -> None:
         """See `Job`."""
@@ -195,6 +209,7 @@ class DirectPath:
             elif lender.exchange is not None:
                 self._run_application(lender.exchange)
                 return
+        self._watch.received()
         self._park_or_give_back()  # for the rest of the body
 
     def _run_application(self, exchange: Exchange) -> None:
@@ -206,6 +221,11 @@ class DirectPath:
         exchange.run()
 
     def _run_with_stream(self, exchange: Exchange, events: list[Event]) -> None:
+        if not self._server.gate.enter():
+            # To wait on the loop, which looks at the size with each piece, so with an empty one.
+            self._give_back([Data(b""), *events])
+            return
+        exchange.gate = self._server.gate
         stream = exchange.start_stream(self._body_buffer, functools.partial(self._pull, exchange))
         if events:
             stream.feed_eof()
@@ -280,6 +300,9 @@ class DirectPath:
             self._leave(lambda: self._server.observe(lambda: record))
         lender.exchange = None
         if h1.keep_alive:
+            watch = self._watch
+            watch.is_new = False
+            watch.since = watch.wheel.now
             h1.next_cycle()
             self._park_or_give_back()
         else:

@@ -36,6 +36,7 @@ from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
+from .gate import Gate
 from .outbox import ABORT, FileTurn, Item, Whole
 from .tunnel import OfferedSocket
 
@@ -45,6 +46,9 @@ _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
 __all__ = ["Carrier", "Direct", "Exchange"]
 
 _log: Final = logging.getLogger("aserve.error")
+
+# How long a worker waits for its client before it lends its thread: most are quicker.
+_PATIENCE_SECONDS: Final = 0.005
 
 
 class Carrier(Protocol):
@@ -56,6 +60,7 @@ class Carrier(Protocol):
     high_water: int
     low_water: int
     can_send_files: bool
+    send_timeout: float
     post: Callable[[Callable[[], object]], None]
 
     # In any thread:
@@ -64,8 +69,8 @@ class Carrier(Protocol):
         """The application has failed; the client is told next."""
         ...
 
-    def lend_thread(self) -> None:
-        """The worker waits for a client, and no code of the app runs in it."""
+    def lend_thread(self) -> bool:
+        """The worker waits for a client, and no code of the app runs in it. False: too many do."""
         ...
 
     def return_thread(self) -> None:
@@ -119,6 +124,8 @@ class Exchange:
     __slots__ = (
         "_flush_posted",
         "_flushed",
+        "_is_lending",
+        "_is_reported",
         "_items",
         "_lease",
         "_parts",
@@ -131,7 +138,10 @@ class Exchange:
         "direct",
         "dispatched",
         "ended",
+        "gate",
+        "has_begun",
         "is_taken",
+        "is_waiting",
         "request",
         "sent",
         "started_at",
@@ -154,13 +164,18 @@ class Exchange:
         self._parts: list[bytes] | None = None
         self.body_size = 0
         self.stream: StreamBody | None = None
+        self.gate: Gate | None = None  # to leave at the end
         self.dispatched = False
+        self.is_waiting = False  # the worker, for the client
+        self._is_lending = False
+        self._is_reported = False
         # Response.
         self._items: deque[Item] = deque()
         self._queued = 0
         self._flushed = 0
         self._flush_posted = False
         self._space: threading.Event | None = None
+        self.has_begun = False  # to answer
         self.status_code = 0
         self.sent = 0  # bytes of the response body
         self.ended = False  # the last byte of the response went to the transport
@@ -195,7 +210,8 @@ class Exchange:
         """Keep a piece of the body and return how much there is now."""
         if self._parts is None:
             self._parts = []
-        self._parts.append(data)
+        if data:  # an empty piece would be the end of the stream
+            self._parts.append(data)
         self.body_size += len(data)
         return self.body_size
 
@@ -207,6 +223,7 @@ class Exchange:
             on_first_read=lambda: connection.post(connection.send_continue),
             on_resume=lambda: connection.post(connection.resume_body),
             pull=pull,
+            waiter=self,
         )
         for part in self._parts or ():
             stream.feed(part)
@@ -249,9 +266,15 @@ class Exchange:
 
     def run(self) -> None:
         """Run the application. Every way that it can end is handled here; never raises."""
+        try:
+            if not self.closed:  # else the client left while the request was waiting for a thread
+                self._run()
+        finally:
+            if self.gate is not None:
+                self.gate.leave()
+
+    def _run(self) -> None:
         connection = self.connection
-        if self.closed:
-            return  # the client left while the request was waiting for a thread
         writer = ResponseWriter(self, is_head=self.request.method == "HEAD")
         try:
             environ = build_environ(self.request, connection.environ, self._input())
@@ -333,6 +356,27 @@ class Exchange:
         finally:
             self.connection.tell_error(ErrorRecord(self.request, error, is_cut))
 
+    def waits(self) -> None:
+        """See `Waiter`: others may have the thread meanwhile."""
+        self.is_waiting = True
+        if not self._is_lending:
+            self._is_lending = self.connection.lend_thread()
+
+    def goes_on(self) -> None:
+        """See `Waiter`."""
+        self.is_waiting = False
+        if self._is_lending:
+            self._is_lending = False
+            # At once: before this thread takes its next job, there must be room for it.
+            self.connection.return_thread()
+
+    def is_stuck(self) -> bool:
+        """See `Job`. In a stream or for a client, a long time is none too long."""
+        if self.has_begun or self.is_waiting or self.is_taken or self._is_reported:
+            return False
+        self._is_reported = True
+        return True
+
     def _put(self, item: Item) -> None:
         if self.is_taken:
             return
@@ -358,11 +402,13 @@ class Exchange:
 
     def queue_whole(self, response: Response, body: bytes) -> None:
         """Leave a complete response to the loop."""
+        self.has_begun = True
         self._queued += len(body)
         self._put(Whole(response, body))
 
     def head(self, response: Response) -> None:
         """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
+        self.has_begun = True
         self._items.append(response)
 
     def data(self, data: bytes) -> None:
@@ -390,28 +436,31 @@ class Exchange:
         """
         if self.is_taken:
             return None
-        loan = _Loan(self.connection)
-        try:
-            if self.connection.can_send_files:
-                return self._send_file(descriptor, offset, size, loan)
-            return self._copy_file(descriptor, offset, size, loan) if filesend.CAN_READ else None
-        finally:
-            loan.end()
+        if self.connection.can_send_files:
+            return self._send_file(descriptor, offset, size)
+        return self._copy_file(descriptor, offset, size) if filesend.CAN_READ else None
 
-    def _send_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
+    def _send_file(self, descriptor: int, offset: int, size: int) -> int:
         turn = FileTurn()
         self._put(turn)
         if not self.closed:  # else `close` may have missed the turn; it is never granted
             turn.granted.wait()
         if turn.descriptor < 0:
             raise ClientDisconnected("the client left before it got the file")
-        # `send` closes the descriptor, also when the connection was cut since it was granted.
-        place = (turn.descriptor, descriptor, offset, size)
-        sent = filesend.send(*place, is_cut=lambda: self.closed, on_wait=loan.begin)
+        try:
+            # It closes the descriptor, also when the connection was cut since it was granted.
+            sent = filesend.send(
+                turn.descriptor, descriptor, offset, size,
+                is_cut=lambda: self.closed,
+                on_wait=self.waits,
+                patience=self.connection.send_timeout,
+            )  # fmt: skip
+        finally:
+            self.goes_on()
         self._put(sent)
         return sent
 
-    def _copy_file(self, descriptor: int, offset: int, size: int, loan: _Loan) -> int:
+    def _copy_file(self, descriptor: int, offset: int, size: int) -> int:
         """By the outbox, as any other body: the loop encrypts it."""
         sent = 0
         for piece in filesend.read(descriptor, offset, size):
@@ -419,7 +468,6 @@ class Exchange:
             self._queued += len(piece)
             self._put(piece)
             if self._pending > self.connection.high_water:
-                loan.begin()
                 self._wait_for_space()
             if self.closed:
                 raise ClientDisconnected("the client left while a file was sent")
@@ -437,27 +485,12 @@ class Exchange:
             self._space.clear()
             if self.closed or self._pending <= self.connection.low_water:
                 return
-            self._space.wait()
-
-
-class _Loan:
-    """A worker's thread, which others may have while no code of the app runs in it."""
-
-    def __init__(self, connection: Carrier) -> None:
-        self._connection = connection
-        self._has_begun = False
-
-    def begin(self) -> None:
-        """Worker thread. Idempotent."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._connection.lend_thread()
-
-    def end(self) -> None:
-        """Worker thread."""
-        if self._has_begun:
-            # At once: before this thread takes its next job, there must be room for it.
-            self._connection.return_thread()
+            if not self._space.wait(_PATIENCE_SECONDS):
+                self.waits()
+                try:
+                    self._space.wait()
+                finally:
+                    self.goes_on()
 
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:

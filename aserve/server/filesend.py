@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..errors import ClientDisconnected
+from .transport import waiting_in_kernel
 
 __all__ = ["AVAILABLE", "CAN_READ", "read", "send"]
 
@@ -54,6 +55,7 @@ def send(
     *,
     is_cut: Callable[[], bool],
     on_wait: Callable[[], object] = int,
+    patience: float = 0.0,
 ) -> int:
     """Send `size` bytes of a file; blocks until the kernel has taken them.
 
@@ -64,12 +66,14 @@ def send(
         size: How many bytes.
         is_cut: Says whether the connection was given up meanwhile.
         on_wait: Called when the client has to be waited for, the first time.
+        patience: Seconds in which it may take nothing; 0 for no bound.
 
     Returns:
         The bytes sent: fewer than `size` only when the file turned out to be shorter.
 
     Raises:
-        ClientDisconnected: The client left, or the connection was cut.
+        ClientDisconnected: The client left, or took nothing for too long, or the connection was
+            cut.
     """
     try:
         poll = select.poll()
@@ -77,6 +81,7 @@ def send(
         buffer = memoryview(bytearray(min(size, _PIECE)))
         sent = 0
         has_waited = False
+        stall = _Stall(to_descriptor, patience)
         while sent < size:
             piece = buffer[: size - sent]
             piece = piece[: os.preadv(from_descriptor, [piece], offset + sent)]
@@ -92,9 +97,30 @@ def send(
                     if not has_waited:
                         has_waited = True
                         on_wait()
-                    poll.poll(_POLL_MILLISECONDS)
+                    if not poll.poll(_POLL_MILLISECONDS):
+                        stall.note()
                 except ConnectionError as error:
                     raise ClientDisconnected("the client left while a file was sent") from error
         return sent
     finally:
         os.close(to_descriptor)
+
+
+class _Stall:
+    """How long a client has taken nothing, in waits: a process that stands still has none."""
+
+    def __init__(self, descriptor: int, patience: float) -> None:
+        self._descriptor = descriptor
+        self._patience = patience
+        self._waiting = -1  # bytes in the kernel
+        self._waits = 0
+
+    def note(self) -> None:
+        """It was waited for, in vain."""
+        waiting = waiting_in_kernel(self._descriptor)
+        self._waits = self._waits + 1 if waiting == self._waiting else 0
+        self._waiting = waiting
+        if self._patience and self._waits * _POLL_MILLISECONDS / 1000 >= self._patience:
+            raise ClientDisconnected(
+                f"the client took nothing of a file for {self._patience:g} s (send_timeout)"
+            )

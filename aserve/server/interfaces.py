@@ -11,7 +11,9 @@ from ..config import ServerConfig
 from ..events import ErrorRecord, ExchangeRecord
 from ..types import Environ, WSGIApp
 from .clock import Clock
+from .gate import Gate
 from .mailbox import Mailbox
+from .patience import Patience
 from .poller import Poller
 from .pool import WorkerPool
 
@@ -33,6 +35,14 @@ class Member(Protocol):
         """End now, whatever is under way."""
         ...
 
+    def resting_since(self) -> int | None:
+        """The turn of the wheel since which nothing was asked; None while something is."""
+        ...
+
+    def give_way(self) -> None:
+        """Close, if it still rests."""
+        ...
+
     @property
     def arriving(self) -> object | None:
         """The exchange that no thread has yet."""
@@ -50,6 +60,8 @@ class Host(Protocol):
     pool: WorkerPool
     poller: Poller | None
     slow_paths: set[bytes]
+    patience: Patience
+    gate: Gate
     environ: Environ
     # Takes connections that are at rest when the server stops, and what was read of them.
     hand_over: Callable[[socket.socket, bytes], object] | None
@@ -59,6 +71,15 @@ class Host(Protocol):
     @property
     def is_draining(self) -> bool:
         """Whether the end has begun."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more connections are to be let in. Any thread."""
+        ...
+
+    def make_room(self) -> bool:
+        """Close some that are at rest; False when there are none."""
         ...
 
     def add(self, connection: Member) -> None:
@@ -71,10 +92,6 @@ class Host(Protocol):
 
     def discard(self, connection: Member) -> None:
         """A connection has ended."""
-        ...
-
-    def watch_handshakes(self) -> None:
-        """One has begun: see to it that it ends in time. Any thread."""
         ...
 
     @property

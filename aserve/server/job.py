@@ -26,6 +26,13 @@ class Job(Protocol):
         """It is taking so long that the loop should look after it. Loop thread, maybe often."""
         ...
 
+    def is_stuck(self) -> bool:
+        """Whether it is worth a line in the log that it has run for so long; asked once is enough.
+
+        Loop thread.
+        """
+        ...
+
     def drop(self) -> None:
         """It will not be run: the pool has closed, or is full. Loop thread."""
         ...

@@ -68,6 +68,9 @@ _WAKES: Final = 8
 # Processor seconds per second from which the process counts as busy.
 _BUSY: Final = 0.7
 
+# Threads in the place of those that wait for a client; beyond it those count again.
+_MOST_LENT: Final = 512
+
 _log: Final = logging.getLogger("aserve.error")
 
 
@@ -120,6 +123,7 @@ class WorkerPool:
         on_tick: Callable[[], object] = lambda: None,
     ) -> None:
         self._max_threads = max_threads
+        self._lent = 0
         self._loop = loop
         self._on_empty = on_empty
         self._source: Source | None = None
@@ -174,16 +178,25 @@ class WorkerPool:
             self._ticking = True
             self._start_ticking()
 
-    def grow(self) -> None:
-        """One more thread than before, in the place of one that is gone for long. Any thread."""
+    def grow(self) -> bool:
+        """One more thread than before, in the place of one that waits for a client. Any thread.
+
+        Returns:
+            Whether that was possible; then `shrink` is owed.
+        """
         with self._lock:
+            if self._lent >= _MOST_LENT:
+                return False
+            self._lent += 1
             self._max_threads += 1
         if self._jobs:
             self._wake_one()
+        return True
 
     def shrink(self) -> None:
         """And one less again: it is back. Any thread. Whoever is free first leaves."""
         with self._lock:
+            self._lent -= 1
             self._max_threads -= 1
             if len(self._workers) > self._max_threads and self._idle:
                 self._idle.pop().wake.release()

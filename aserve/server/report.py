@@ -9,7 +9,7 @@ from typing import Final
 
 from .job import Running
 
-__all__ = ["describe", "user_position"]
+__all__ = ["describe", "is_at_prompt", "user_position"]
 
 
 def _working_directory() -> str:
@@ -53,6 +53,16 @@ def user_position(thread_id: int) -> str:
                 return _place(frame)
         frame = frame.f_back
     return _place(innermost) if innermost is not None else ""
+
+
+def is_at_prompt(thread_id: int) -> bool:
+    """Whether a person is in it, with pdb or a debugger like it."""
+    frame: FrameType | None = sys._current_frames().get(thread_id)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "bdb":  # all of them stand on it
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_library(name: str) -> bool:

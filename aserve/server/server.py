@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..config import ServerConfig
@@ -25,12 +24,15 @@ from ..wsgi.file_wrapper import FileWrapper
 from .accepting import Handshake, Listener
 from .clock import Clock
 from .connection import Connection
+from .gate import Gate
 from .interfaces import Member
 from .mailbox import Mailbox
+from .patience import Patience, shortest
 from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
-from .report import describe
+from .report import describe, is_at_prompt
 from .transport import SocketTransport
+from .wheel import Wheel
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -39,11 +41,15 @@ __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
 _log: Final = logging.getLogger("aserve.error")
 
-# How often it is looked for handshakes that take too long.
-_SWEEP_SECONDS: Final = 1.0
-
 # When a person who stops the server is told what it waits for: most requests are over by then.
 _ANNOUNCE_SECONDS: Final = 0.1
+
+
+# Descriptors that connections never take: for the app's files, databases and children.
+_RESERVE: Final = 256
+
+# How often it is said that there are too many connections.
+_REPEAT_SECONDS: Final = 60.0
 
 
 class ServerState(Enum):
@@ -112,10 +118,13 @@ class Server:
         self._listeners: list[Listener] = []
         # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
+        self._most_connections = _most_connections(config.limit_connections)
+        self._silent_until = 0
         self.hand_over: Callable[[socket.socket, bytes], object] | None = None
         self.on_error: Callable[[ErrorRecord], object] | None = None
-        self._sweeping = False
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._wheel = Wheel(self.loop, shortest(config), self._needs_time, self._on_turn)
+        self.patience = Patience(config, self._wheel)
+        self.gate = Gate(self.mailbox.post)
         self._state = ServerState.STARTING
         self._drain_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
@@ -268,10 +277,40 @@ class Server:
     def add(self, connection: Member) -> None:
         """A connection was made. Any thread."""
         self._connections.add(connection)
+        if not self._wheel.is_turning:  # looked at behind `add`; who stops looks for connections
+            self._wheel.is_turning = True
+            self.mailbox.post(self._wheel.start)
         if self._cut_all:  # looked at behind `add`; who cuts sets it first
             self.mailbox.post(connection.cut)
         elif self.is_draining:
             connection.announce_close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more connections are to be let in. Any thread."""
+        return len(self._connections) >= self._most_connections
+
+    def make_room(self) -> bool:
+        """Close those connections that rest for longest. Loop thread.
+
+        Returns:
+            Whether there were any; else who asks has to wait until one ends.
+        """
+        found = [(member.resting_since(), member) for member in list(self._connections)]
+        # Who came or was answered just now may be about to ask.
+        recent = self._wheel.now - 1
+        resting = [(since, one) for since, one in found if since is not None and since < recent]
+        resting.sort(key=lambda pair: pair[0])
+        for _, member in resting[: max(1, self._most_connections // 100)]:
+            member.give_way()
+        if self._wheel.now >= self._silent_until:
+            self._silent_until = self._wheel.now + self._wheel.turns(_REPEAT_SECONDS)
+            what = "those at rest are closed" if resting else "new ones wait until one ends"
+            _log.warning(
+                "%d connections are open, more are not let in (limit_connections, "
+                "or the system's limit of open files): %s", self._most_connections, what,
+            )  # fmt: skip
+        return bool(resting)
 
     def replace(self, handshake: Member, connection: Member) -> None:
         """A handshake has become a connection. Any thread."""
@@ -301,31 +340,26 @@ class Server:
         if self._ssl_context is not None:
             handshake = Handshake(self, sock, peername, self._ssl_context)
             self.add(handshake)
-            self.watch_handshakes()
             handshake.adopted(data)
             return
         connection = Connection(self)
         connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
         connection.adopted(data)
 
-    def watch_handshakes(self) -> None:
-        """One has begun: see to it that it ends in time. Any thread."""
-        if not self._sweeping:
-            self._sweeping = True
-            self.mailbox.post(self._sweep)
+    def _needs_time(self) -> bool:
+        """Whether the wheel has to turn: a server at rest has no timer."""
+        return self._state is not ServerState.CLOSED and bool(self._connections or self.pool.size)
 
-    def _sweep(self) -> None:
-        """End the handshakes that take too long; goes on while there are any."""
-        now = perf_counter()
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-        self._sweeping = False  # before it looks: who comes later asks again
-        for member in list(self._connections):
-            if isinstance(member, Handshake):
-                member.end_if_late(now)
-                self._sweeping = True
-        if self._sweeping and self._state is not ServerState.CLOSED:
-            self._sweep_timer = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+    def _on_turn(self) -> None:
+        """Say which requests are stuck; each once."""
+        after = self.config.stuck_after
+        if not after:
+            return
+        for running in self.pool.running():
+            if running.seconds < after:
+                break
+            if not is_at_prompt(running.thread_id) and running.job.is_stuck():
+                _log.warning("Still at work, with nothing answered yet: %s", describe(running))
 
     @property
     def is_observed(self) -> bool:
@@ -371,8 +405,7 @@ class Server:
             self.loop.call_later(grace, self._cut_now, "Cut, as asked again")
 
     def _set_closed(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
+        self._wheel.stop()
         self._move("closed")
         self._closed.set()
         self._closed_flag.set()
@@ -452,6 +485,18 @@ class Server:
         self._listeners.clear()
         for sock in self._sockets:
             sock.close()
+
+
+def _most_connections(limit: int) -> int:
+    """The limit, or what the system allows, without a reserve for the files of the app."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return limit
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limit
+    return max(1, min(limit, files - min(_RESERVE, files // 4)))
 
 
 def _port_of(sockets: Sequence[socket.socket]) -> int:

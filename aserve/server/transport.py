@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from typing import Any, Final, Protocol, cast
 
-__all__ = ["READ_SIZE", "Channel", "SocketTransport"]
+__all__ = ["READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
 
 _log: Final = logging.getLogger("aserve.error")
 
@@ -49,6 +50,21 @@ class Channel(Protocol):
         ...
 
 
+def waiting_in_kernel(descriptor: int) -> int:
+    """Bytes that the other end of a socket has not taken yet; 0 where the system does not say.
+
+    The kernel takes more only when a third of its buffer is free, which may be a megabyte: for a
+    slow client that is minutes in which it seems to take nothing.
+    """
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, AttributeError, OSError):
+        return 0
+
+
 class SocketTransport(asyncio.Transport):
     """See `asyncio.Transport`; begins with reading paused, and without calling the protocol.
 
@@ -73,6 +89,7 @@ class SocketTransport(asyncio.Transport):
         "_protocol",
         "_reading",
         "_sock",
+        "_written_late",
         "channel",
     )
 
@@ -97,6 +114,7 @@ class SocketTransport(asyncio.Transport):
         self._closing = False
         self._ended = False  # `connection_lost` has been called, or will be in the next turn
         self._high, self._low = 65_536, 16_384
+        self._written_late = 0  # bytes that had to wait for the client
 
     # -- reading -------------------------------------------------------------------------
 
@@ -181,6 +199,7 @@ class SocketTransport(asyncio.Transport):
             self._end(error)
             return
         del self._buffer[:sent]
+        self._written_late += sent
         if not self._buffer:
             self._loop.remove_writer(self._fd)
             if self._closing:
@@ -192,6 +211,10 @@ class SocketTransport(asyncio.Transport):
         if self._paused and len(self._buffer) <= self._low:
             self._paused = False
             self._protocol.resume_writing()
+
+    def taken(self) -> int:
+        """A number that changes while the client takes something of what waits."""
+        return self._written_late - waiting_in_kernel(self._fd)
 
     def can_write_eof(self) -> bool:
         """See `asyncio.WriteTransport`."""

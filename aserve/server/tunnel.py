@@ -274,6 +274,13 @@ class Tunnel(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """See `Member`: it ends with the app, or with the client."""
 
+    def resting_since(self) -> None:
+        """See `Member`: it may be silent for hours."""
+        return
+
+    def give_way(self) -> None:
+        """See `Member`."""
+
     def cut(self) -> None:
         """See `Member`."""
         self._transport.abort()

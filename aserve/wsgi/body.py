@@ -16,8 +16,24 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Final, Protocol
 
 __all__ = ["StreamBody"]
+
+# How long a reader waits before it says so: most clients are quicker, and saying it costs more.
+_PATIENCE_SECONDS: Final = 0.005
+
+
+class Waiter(Protocol):
+    """Is told when a reader waits for the client. Called in the application's thread."""
+
+    def waits(self) -> None:
+        """It begins to wait; must not block."""
+        ...
+
+    def goes_on(self) -> None:
+        """It has something, or nothing will come; must not block."""
+        ...
 
 
 class StreamBody:
@@ -32,6 +48,7 @@ class StreamBody:
         pull: Called when the application wants bytes and there are none: adds some with
             `feed` and `feed_eof` and returns True, or leaves it to the loop for good. One
             thread at a time.
+        waiter: Told when a reader has to wait for longer than a moment.
     """
 
     def __init__(
@@ -40,7 +57,9 @@ class StreamBody:
         on_first_read: Callable[[], object],
         on_resume: Callable[[], object],
         pull: Callable[[], bool] | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
+        self._waiter = waiter
         self._high_water = high_water
         self._on_first_read: Callable[[], object] | None = on_first_read
         self._on_resume = on_resume
@@ -176,5 +195,15 @@ class StreamBody:
         if self._on_first_read is not None:
             first_read, self._on_first_read = self._on_first_read, None
             first_read()
-        while not self._pieces and not self._eof and self._error is None:
-            self._changed.wait()
+        if self._changed.wait_for(self._is_ready, _PATIENCE_SECONDS):
+            return
+        if self._waiter is not None:
+            self._waiter.waits()
+        try:
+            self._changed.wait_for(self._is_ready)
+        finally:
+            if self._waiter is not None:
+                self._waiter.goes_on()
+
+    def _is_ready(self) -> bool:
+        return bool(self._pieces) or self._eof or self._error is not None

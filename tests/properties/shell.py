@@ -22,7 +22,10 @@ from aserve.config import ServerConfig
 from aserve.events import ExchangeRecord
 from aserve.server.connection import Connection
 from aserve.server.exchange import Exchange
+from aserve.server.gate import Gate
+from aserve.server.patience import Patience, shortest
 from aserve.server.server import Server
+from aserve.server.wheel import Wheel
 from aserve.types import Environ, StartResponse
 
 from ..helpers import DATE, PATIENCE, MemoryTransport
@@ -261,7 +264,13 @@ class Shell:
         self.timers: list[_Timer] = []
         self.records: list[ExchangeRecord] = []
         self.connections = 0
+        self.wheel = Wheel(
+            cast(asyncio.AbstractEventLoop, SimpleNamespace(call_later=self._call_later)),
+            shortest(CONFIG), is_needed=lambda: False, on_turn=lambda: None,
+        )  # fmt: skip
         self.server = SimpleNamespace(
+            patience=Patience(CONFIG, self.wheel),
+            gate=Gate(self.mailbox.append),
             config=CONFIG,
             app=app,
             environ={},
@@ -271,7 +280,9 @@ class Shell:
             is_observed=True,
             clock=SimpleNamespace(date_line=lambda: DATE),
             mailbox=SimpleNamespace(post=self.mailbox.append),
-            pool=SimpleNamespace(submit=self.queue.append, is_full=False),
+            pool=SimpleNamespace(
+                submit=self.queue.append, is_full=False, grow=lambda: True, shrink=lambda: None
+            ),
             loop=SimpleNamespace(call_later=self._call_later),
             add=lambda _: self._count(1),
             discard=lambda _: self._count(-1),

@@ -139,12 +139,10 @@ def test_mute_handshakes_cost_no_thread_and_delay_nobody(way: bool) -> None:
 
 
 def test_a_handshake_that_takes_too_long_is_ended(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: bool
+    caplog: pytest.LogCaptureFixture, way: bool
 ) -> None:
     caplog.set_level("DEBUG", "aserve.error")
-    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.01)
-    monkeypatch.setattr(server_module, "_SWEEP_SECONDS", 0.005)
-    with LiveServer(hello, tls=True) as live, Log() as log:
+    with LiveServer(hello, tls=True, handshake_timeout=0.01) as live, Log() as log:
         with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
             assert sock.recv(1) == b""
         assert "took too long" in log.wait_for("handshake")
