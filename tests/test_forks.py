@@ -53,7 +53,9 @@ assert woken.recv(1) == bytes([signal.SIGTERM])
 def test_a_signal_right_behind_the_fork_ends_the_fork_and_is_not_told_the_parent(
     thread: str,
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", EARLY, thread], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EARLY, thread], stderr=subprocess.PIPE, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
