@@ -13,10 +13,17 @@ from ..errors import RemoteProtocolError
 
 __all__ = ["BodyReader", "ChunkedReader", "LengthReader", "check_size"]
 
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
+# RFC 9110 section 5.6.4. No CR or LF in it: where one reader ends a line inside of the quotes
+# and another one does not, requests are smuggled.
+_QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 # RFC 9112 section 7.1: chunk-size is hexadecimal digits only. Sixteen of them are 2**64.
-# Extensions (7.1.1) follow a semicolon and are ignored, as a recipient must.
-_CHUNK_HEAD: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+# Extensions (7.1.1) are ignored, as a recipient must, but only those that the grammar knows.
+_CHUNK_HEAD: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})"
+    rb"(?:[ \t]*;[ \t]*" + _TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*"
+)
+_TRAILER: Final = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 _CRLF: Final = b"\r\n"
 # The longest chunk head without extensions, up to its LF: 16 digits and CR.
 _BARE_LINE: Final = 17
@@ -105,6 +112,7 @@ class ChunkedReader:
         "_left",
         "_max_size",
         "_overhead",
+        "_searched",
         "_size",
         "complete",
     )
@@ -117,6 +125,7 @@ class ChunkedReader:
         self._left = 0  # bytes of the current chunk still to come
         self._in_chunk = False  # its data or the CRLF behind them are still to come
         self._in_trailers = False
+        self._searched = 0  # bytes of a line that has no end yet
 
     @property
     def remaining(self) -> int | None:
@@ -151,14 +160,17 @@ class ChunkedReader:
 
     def _line(self, buffer: bytearray, start: int) -> tuple[bytes | None, int]:
         """The line at `start` without its CRLF and the position behind it, or None to wait."""
-        end = buffer.find(b"\n", start)
+        # What an earlier read has brought of this line is not searched again.
+        end = buffer.find(b"\n", start + self._searched)
         length = (end if end >= 0 else len(buffer)) - start
         if length > self._overhead + _BARE_LINE:
             raise RemoteProtocolError(
                 "chunk extensions or trailers are too long (limit_chunk_overhead)", status_hint=431
             )
         if end < 0:
+            self._searched = length
             return None, start
+        self._searched = 0
         if end == start or buffer[end - 1] != 0x0D:
             # RFC 9112 section 2.2 allows a bare LF elsewhere; here it is how requests are smuggled.
             raise RemoteProtocolError("a chunk line ends without CRLF")

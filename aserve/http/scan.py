@@ -31,11 +31,12 @@ class HeadScanner:
         limits: Bounds on request line and head.
     """
 
-    __slots__ = ("_limits", "_searched", "always_fits")
+    __slots__ = ("_limits", "_line", "_searched", "always_fits")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._searched = 0  # how far the buffer was searched for the end of the head
+        self._line = -1  # where the request line ends, once it was seen and found good
         # A head of at most this size breaks neither limit, whatever its shape.
         self.always_fits = min(limits.limit_request_line, limits.limit_request_head)
 
@@ -55,10 +56,12 @@ class HeadScanner:
             self._check_size(buffer, size)
         if end < 0:
             # One byte further back, so that a CR at the end of the last read is seen again.
-            check_start(buffer, max(0, self._searched - 1))
+            check_start(buffer, max(0, self._searched - 1), with_line=self._line < 0)
+            self._line = self._end_of_line(buffer)
             self._searched = len(buffer)
             return None
         self._searched = 0
+        self._line = -1
         block = bytes(memoryview(buffer)[:size])
         del buffer[:size]
         return block
@@ -66,7 +69,7 @@ class HeadScanner:
     def _check_size(self, buffer: bytearray, size: int) -> None:
         """Refuse a head that breaks a limit; `size` bytes of it are here."""
         longest = self._limits.limit_request_line
-        line = buffer.find(b"\r\n", 0, longest + 2)
+        line = self._end_of_line(buffer)
         if line < 0:
             if size >= longest + 2:
                 check_start(buffer, 0, longest + 2)
@@ -84,14 +87,24 @@ class HeadScanner:
                 status_hint=431,
             )
 
+    def _end_of_line(self, buffer: bytearray) -> int:
+        """Where the request line ends; -1 while it does not, or when it is too long."""
+        if self._line >= 0:
+            return self._line
+        longest = self._limits.limit_request_line
+        return buffer.find(b"\r\n", max(0, self._searched - 1), longest + 2)
 
-def check_start(head: bytes | bytearray, start: int = 0, end: int | None = None) -> None:
+
+def check_start(
+    head: bytes | bytearray, start: int = 0, end: int | None = None, *, with_line: bool = True
+) -> None:
     """Refuse what can never become a head.
 
     Args:
         head: The head as far as it is here, perhaps with more behind it.
         start: Where to look for characters that no head may have.
         end: Where to stop looking; None for the end of `head`.
+        with_line: The request line was not checked yet; then it does not end before `start`.
 
     Raises:
         RemoteProtocolError: 400.
@@ -104,5 +117,5 @@ def check_start(head: bytes | bytearray, start: int = 0, end: int | None = None)
         )
     if _HOPELESS.search(head, start, end):
         raise RemoteProtocolError("a bare CR or LF or a control character in the head")
-    if head.find(b"\n", 0, end) >= 0 and _FIRST_LINE.match(head, 0, end) is None:
+    if with_line and head.find(b"\n", start, end) >= 0 and not _FIRST_LINE.match(head, 0, end):
         raise RemoteProtocolError("malformed request line")

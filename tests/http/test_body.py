@@ -8,6 +8,7 @@ from aserve.errors import RemoteProtocolError
 from aserve.http.body import BodyReader, ChunkedReader, LengthReader
 
 from ..helpers import chunked
+from ..work import CountedBuffer, most_work
 
 OVERHEAD = 64
 
@@ -107,6 +108,17 @@ def test_sixteen_digits() -> None:
         b"5;\x00\r\n",
         b"5;\x7f\r\n",
         b"5;a\rb\r\n",
+        b"5;\r\n",
+        b"5; \r\n",
+        b"5;a=\r\n",
+        b"5;a b\r\n",
+        b"5;\xff\r\n",
+        b"5;a;\r\n",
+        b'5;a="\r\n',
+        b'5;a="b\r\n',
+        b'5;a="b\\\r\n',
+        b'5;a="\x00"\r\n',
+        b'5;a="b"c\r\n',
         b"5\n",
         b"\n",
         b"5\r\nhelloX",
@@ -127,6 +139,36 @@ def test_broken_chunks(data: bytes) -> None:
         with pytest.raises(RemoteProtocolError) as caught:
             feed(ChunkedReader(OVERHEAD), data)
         assert caught.value.status_hint == 400
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [b";a", b" ;\ta", b";a;b", b";a=b", b" ; a = b ; c", b';a=""', b';a="b ;\xff=\t"', b';a="\\""'],
+)
+def test_extensions(extension: bytes) -> None:
+    """RFC 9112 section 7.1.1: ignored, when they are extensions."""
+    for feed in (read_whole, drip):
+        reader = ChunkedReader(OVERHEAD)
+        assert feed(reader, b"1" + extension + b"\r\nx\r\n0\r\n\r\n") == b"x"
+        assert reader.complete
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1;" + b"e" * 9000 + b"\r\nx\r\n",
+        b"0\r\nT: " + b"t" * 9000 + b"\r\n\r\n",
+        b"1\r\nx\r\n" * 2000,
+    ],
+)
+def test_no_byte_is_searched_again_and_again(data: bytes) -> None:
+    """A client that sends byte by byte costs no more than its bytes."""
+    reader, buffer = ChunkedReader(16_384), CountedBuffer()
+    for byte in data:
+        buffer.append(byte)
+        reader.read(buffer, [])
+    assert buffer == b""
+    assert 0 < buffer.work <= most_work(len(data), len(data))
 
 
 def test_what_came_before_a_broken_chunk_is_kept() -> None:

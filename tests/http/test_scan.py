@@ -8,6 +8,8 @@ from aserve.config import Limits
 from aserve.errors import RemoteProtocolError
 from aserve.http.scan import HeadScanner
 
+from ..work import CountedBuffer, most_work, pattern_work
+
 LINE, HEAD = 64, 256
 LIMITS = Limits(limit_request_line=LINE, limit_request_head=HEAD)
 
@@ -141,3 +143,30 @@ def test_tls_is_named() -> None:
 def test_the_first_fault_counts(data: bytes, expected: int) -> None:
     """The status does not depend on how much of a bad head came in the first packet."""
     assert status(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("line_size", "field_size"), [(8190, 65_000), (20, 65_000), (8190, 10), (20, 10)]
+)
+def test_no_byte_is_looked_at_again_and_again(line_size: int, field_size: int) -> None:
+    """A client that sends byte by byte costs no more than its bytes, request line included."""
+    data = line(line_size) + fields(field_size) + b"\r\n"
+    scanner, buffer = HeadScanner(Limits()), CountedBuffer()
+    with pattern_work() as patterns:
+        for byte in data:
+            buffer.append(byte)
+            head = scanner.take(buffer)
+        work = buffer.work + sum(pattern.work for pattern in patterns)
+    assert head == data
+    assert len(data) <= work <= most_work(len(data), len(data))
+
+
+def test_next_head_is_looked_at_from_its_start() -> None:
+    """Nothing of the head before it is left: not how far it went, nor that its line was good."""
+    scanner = HeadScanner(LIMITS)
+    buffer = bytearray(GET + b"X: 1\r\n")
+    assert scanner.take(buffer) is None
+    buffer += b"\r\nGET /\r\n"
+    assert scanner.take(buffer) == GET + b"X: 1\r\n\r\n"
+    with pytest.raises(RemoteProtocolError, match="malformed request line"):
+        scanner.take(buffer)
