@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,15 @@ def docs(session: nox.Session) -> None:
         "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html",
         *session.posargs,
     )  # fmt: skip
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the protocol, two minutes in all; `nox -s fuzz -- bounds --seconds 36000` by night."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("atheris has wheels for x86-64 Linux only")
+    _install(session, "fuzz", editable=True)
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from aserve.config import Limits
 from aserve.errors import RemoteProtocolError
@@ -12,7 +13,15 @@ from aserve.http import H1Connection
 
 from ..helpers import DATE, response
 
-__all__ = ["Parsed", "parse_all"]
+__all__ = ["TIGHT", "Parsed", "facts", "parse_all"]
+
+# Small enough for mutations to run into each one of them.
+TIGHT: Final = Limits(
+    limit_request_line=64,
+    limit_request_head=256,
+    limit_request_fields=6,
+    limit_chunk_overhead=64,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,20 @@ class Parsed:
     cut: bool
     closed: bool
     """A request asked for the end of the connection."""
+
+
+def facts(parsed: Parsed) -> dict[str, Any]:
+    """All that can be compared."""
+    names = [field.name for field in fields(Request) if field.name != "derived"]
+    return {
+        "messages": [
+            ([getattr(request, name) for name in names], body, complete)
+            for request, body, complete in parsed.messages
+        ],
+        "status": parsed.failure and parsed.failure.status_hint,
+        "cut": parsed.cut,
+        "closed": parsed.closed,
+    }
 
 
 def parse_all(pieces: Iterable[bytes], limits: Limits) -> Parsed:

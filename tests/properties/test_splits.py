@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aserve.config import Limits
-from aserve.events import Request
 
-from .parsing import Parsed, parse_all
+from .parsing import TIGHT, facts, parse_all
 from .strategies import mutated, pipelines, splits
-
-# Small enough for the mutations to run into each one of them.
-TIGHT = Limits(
-    limit_request_line=64,
-    limit_request_head=256,
-    limit_request_fields=6,
-    limit_chunk_overhead=64,
-)
-
-
-def facts(parsed: Parsed) -> dict[str, Any]:
-    """All that can be compared."""
-    names = [field.name for field in fields(Request) if field.name != "derived"]
-    return {
-        "messages": [
-            ([getattr(request, name) for name in names], body, complete)
-            for request, body, complete in parsed.messages
-        ],
-        "status": parsed.failure and parsed.failure.status_hint,
-        "cut": parsed.cut,
-        "closed": parsed.closed,
-    }
 
 
 def check(data: bytes, pieces: list[bytes], limits: Limits) -> None:
