@@ -30,6 +30,7 @@ from typing import Final, Protocol
 
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
 from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
+from ..harmless import harmless_line
 from ..http.response import simple_response
 from ..types import Environ, InputStream, WSGIApp
 from ..wsgi.body import StreamBody
@@ -190,7 +191,7 @@ class Exchange:
         # For logs. An app may say of itself that its queries belong in none: codes, tokens.
         is_secret = getattr(self.connection.app, "has_secret_queries", False)
         target = request.path if is_secret else request.target
-        return f"{request.method} {target.decode('latin-1')}"
+        return f"{request.method} {harmless_line(target.decode('latin-1'))}"
 
     def lend(self) -> None:
         """From here on, whoever claims the connection first has it. Its owner's thread."""
