@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from .errors import ClientDisconnected
 from .events import ExchangeRecord
+from .harmless import harmless_line
 from .types import Environ, StartResponse, WSGIApp
 
 __all__ = ["WSGIRequestHandler", "adapt"]
@@ -69,7 +70,7 @@ class WSGIRequestHandler:
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log a request that is answered; `size` is the body's, in bytes."""
-        self.log("info", '"%s" %s %s', self.requestline, code, size)
+        self.log("info", '"%s" %s %s', harmless_line(self.requestline), code, size)
 
     def log_error(self, format: str, *args: object) -> None:
         """Log an error."""

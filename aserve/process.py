@@ -14,6 +14,7 @@ from typing import Any, Final, Self, Unpack
 from .api import Hooks, make_config
 from .config import ServerConfig, ServerOptions
 from .errors import AppLoadError, AserveError
+from .harmless import harmless
 from .running import run_configured
 from .types import WSGIApp
 
@@ -178,7 +179,7 @@ def _serve(
             app = load_app(app, directory=Path(directory)).app
         except AppLoadError as error:
             if error.user_traceback:
-                print(error.user_traceback, file=sys.stderr)
+                print(harmless(error.user_traceback), file=sys.stderr)
             ready.send({"error": f"{error} {error.advice}".rstrip()})
             sys.exit(3)
     from .console import Console, configure_logging

@@ -32,6 +32,7 @@ from ..errors import (
     ListenError,
     sentence,
 )
+from ..harmless import harmless, harmless_line
 from ..loader import LoadedApp, load_app
 from ..resolve import respelled
 from ..supervise import debug_pin, open_browser, shown_command
@@ -140,14 +141,14 @@ def _status_of(all_done: bool) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"aserve: {message}", err=True)
+    click.echo(f"aserve: {harmless(message)}", err=True)
     return status
 
 
 def _fail_to_load(error: AppLoadError) -> int:
     if error.user_traceback:
         # Above the summary: the last line is the one that is read first.
-        click.echo(f"{error.user_traceback}\n", err=True)
+        click.echo(f"{harmless(error.user_traceback)}\n", err=True)
     text = f"{sentence(str(error))} {error.advice}" if error.advice else str(error)
     return _fail(text, EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
 
@@ -187,7 +188,10 @@ def _serve_demo(ctx: click.Context, /, **given: Any) -> int:
 
 def _show_config(**given: Any) -> int:
     settings = _gather(given)
-    rows = [("option", "value", "from"), *table(settings)]
+    rows = [("option", "value", "from")]
+    for name, value, source in table(settings):
+        # Perhaps somebody else's words: this is a way to look at a project before it runs.
+        rows.append((name, harmless_line(value), harmless_line(source)))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
@@ -197,7 +201,7 @@ def _show_config(**given: Any) -> int:
 
 def _warn_of_unknown_variables(settings: Settings) -> None:
     for line in unknown_variables({**settings.variables, **os.environ}):
-        click.echo(f"aserve: {line}", err=True)
+        click.echo(f"aserve: {harmless(line)}", err=True)
 
 
 def _show_pin() -> int:

@@ -21,7 +21,7 @@ _STATUS_COLOURS: Final = {0: _DIM, 1: _DIM, 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x
 # separators, the marks that turn the direction of writing, lone surrogates. And the backslash,
 # or else a real one could not be told from an escape.
 _UNSAFE: Final = (
-    "[\x00-\x1f\x7f-\x9f\\\\\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\\\\\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 # No more of an unparsable request than fills a line or two.
 _RAW_SHOWN: Final = 120

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
+
+from ..harmless import harmless
 
 __all__ = [
     "ACCESS",
@@ -31,8 +32,6 @@ _ERROR: Final = logging.getLogger("aserve.error")
 
 _RESET: Final = "\x1b[0m"
 _NAME: Final[Any] = type.__dict__["__name__"]
-# All but tabs and line feeds.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LEVEL_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 
 
@@ -60,7 +59,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 class _Formatter(logging.Formatter):
-    """Access lines as they are; others with time and level."""
+    """Access lines as they are; others with time and level, and nothing that a terminal obeys."""
 
     def __init__(self, colour: bool) -> None:
         super().__init__("%(message)s")
@@ -74,19 +73,18 @@ class _Formatter(logging.Formatter):
         level = record.levelname
         if self._colour and level in _LEVEL_COLOURS:
             level = f"{_LEVEL_COLOURS[level]}{level}{_RESET}"
-        return f"[{stamp}] {level} {text}"
+        return f"[{stamp}] {level} {harmless(text)}"
 
     def formatException(self, ei: Any) -> str:
-        """As usual, but a terminal obeys nothing of what an exception says."""
+        """As usual, also for what cannot be shown."""
         try:
-            text = super().formatException(ei)
+            return super().formatException(ei)
         except Exception as failure:
             # E.g. a class that was made by code without a `__name__`, and has no `__module__`:
             # the request would go unanswered.
             name = _NAME.__get__(type(ei[1]))
             frames = "".join(traceback.format_tb(ei[2]))
-            text = f"{frames}{name} (it cannot be shown: {type(failure).__name__})"
-        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+            return f"{frames}{name} (it cannot be shown: {type(failure).__name__})"
 
 
 class OwnHandler(logging.StreamHandler[TextIO]):

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from ..harmless import harmless, harmless_line
 from .capture import capture
 from .commands import Commands, Report, again_elsewhere
 from .gate import Gate
@@ -117,7 +118,7 @@ class Debugger:
                 raise
             self._tell_where(name or self._store.add(report), environ)
             raise shown.with_traceback(trace)  # noqa: B904
-        where = f"{environ.get('REQUEST_METHOD', '')} {_printable(_path_of(environ))}"
+        where = f"{environ.get('REQUEST_METHOD', '')} {_shown(_path_of(environ))}"
         _log.error("%s: the application raised an exception", where, exc_info=shown)
         return [body]
 
@@ -130,7 +131,8 @@ class Debugger:
         if report.captured is None or not self._guard.may_see(environ):
             return _STATUS, _headers("text/plain", _REFUSED), _REFUSED
         if not self._is_for_page(environ):
-            body = plain(report.captured.problem).encode("utf-8", "backslashreplace")
+            # Whoever asks for no HTML reads it on a terminal.
+            body = harmless(plain(report.captured.problem)).encode("utf-8", "backslashreplace")
             return _STATUS, _headers("text/plain", body), body
         nonce = secrets.token_urlsafe(16)
         text = render(
@@ -207,8 +209,8 @@ class Debugger:
         path = f"{_url_path(environ)}{PREFIX}report/{name}"
         _log.error(
             "%s %s: the response had begun; the error page is %s://%s%s",
-            environ.get("REQUEST_METHOD", ""), _printable(_path_of(environ)), scheme,
-            _printable(host), path,
+            environ.get("REQUEST_METHOD", ""), _shown(_path_of(environ)), scheme,
+            _shown(host), path,
         )  # fmt: skip
 
 
@@ -258,9 +260,8 @@ def _path_of(environ: Environ) -> str:
     return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _printable(text: str) -> str:
-    """Nothing that a terminal would obey, nor a line of its own."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)[:2000]
+def _shown(text: str) -> str:
+    return harmless_line(text)[:2000]
 
 
 def _without_own_frames(error: BaseException) -> Any:
