@@ -1,4 +1,4 @@
-"""Which hosts a request may be for.
+"""Which hosts a request may be for, and which pages may see what aserve itself has to say.
 
 A page on the internet can have its own name lead to 127.0.0.1 and then read what a server there
 answers (DNS rebinding). The name that the browser sends along gives it away. Addresses cannot be
@@ -8,13 +8,26 @@ abused like that, and `localhost` and what is below it never leave the machine (
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 
-__all__ = ["HostCheck", "Hosts", "is_this_machine"]
+__all__ = [
+    "HostCheck",
+    "Hosts",
+    "is_same_origin",
+    "is_this_machine",
+    "may_show",
+    "own_hosts",
+    "refusal",
+]
+
+# The value of a header field by its name in lower case; None if it was not sent.
+_Field: TypeAlias = Callable[[str], str | None]
 
 # A client can send as many names as it likes.
 _MOST_REMEMBERED: Final = 1000
+_PORT: Final = re.compile("(?::[0-9]*)?")
 
 
 class Hosts:
@@ -57,12 +70,46 @@ class Hosts:
 
 
 def name_of(host: str) -> str:
-    """The name in a Host field: lower case, without port, brackets and final dot."""
+    """The name in a Host field: lower case, without port, brackets and final dot.
+
+    Where something else than a port stands behind it, it is no name: all of it is returned.
+    """
     if host.startswith("["):
         literal, _, rest = host[1:].partition("]")
         # RFC 3986 section 3.2.2: behind the bracket only a port may stand.
-        return host if rest and rest[0] != ":" else literal.partition("%")[0].lower()
-    return host.partition(":")[0].lower().rstrip(".")
+        return literal.partition("%")[0].lower() if _PORT.fullmatch(rest) else host
+    name, colon, port = host.partition(":")
+    # `localhost:1@evil.test` is user information, and then a host.
+    return name.lower().rstrip(".") if _PORT.fullmatch(colon + port) else host
+
+
+def own_hosts(names: Iterable[str]) -> Hosts:
+    """For the pages of aserve itself: whoever lets all names in by `*` does not mean those."""
+    return Hosts(name for name in names if name.strip("*."))
+
+
+def may_show(field: _Field, scheme: str) -> bool:
+    """Whether a page about a failure may be the answer, as far as the asking page is concerned.
+
+    A navigation may come from anywhere (a link, the redirect of an identity provider): its
+    answer is for the person in front. Frames and scripts of other origins get nothing.
+
+    Args:
+        field: Of the request.
+        scheme: What the client speaks, `http` or `https`.
+    """
+    site = field("sec-fetch-site") or ""
+    if site in ("same-origin", "none"):
+        return True
+    if site:
+        return (field("sec-fetch-mode"), field("sec-fetch-dest")) == ("navigate", "document")
+    return is_same_origin(field, scheme)
+
+
+def is_same_origin(field: _Field, scheme: str) -> bool:
+    """Whether Origin, if a client sends one, is this server's (RFC 6454 section 7)."""
+    origin = field("origin")
+    return origin is None or origin == f"{scheme}://{field('host') or ''}"
 
 
 def is_this_machine(peer: str) -> bool:

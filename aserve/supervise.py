@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .config import ServerConfig, iter_options
 from .errors import ConfigError, sentence
-from .hosts import Hosts
+from .harmless import harmless
+from .hosts import Hosts, own_hosts
 from .net.address import urls_of
 
 if TYPE_CHECKING:
@@ -188,10 +189,18 @@ def supervise(plan: Plan) -> int:
         polling=config.reloader_interval if config.reloader == "stat" else None,
         portable=config.reloader == "watchfiles",
         context=plan.tls.context if plan.tls is not None else None,
+        own_hosts=_own_hosts(config, plan.debug),
         hosts=Hosts(config.allowed_hosts) if config.allowed_hosts else None,
     )
     asyncio.run(Supervisor(launch).run())
     return printer.status
+
+
+def _own_hosts(config: ServerConfig, debug: DebugSettings | None) -> Hosts:
+    """Those that the debugger answers, too."""
+    bound = () if config.host.startswith("unix:") else (config.host,)
+    told = debug.allowed_hosts if debug is not None else ()
+    return own_hosts((*told, *config.allowed_hosts, *config.names, *bound))
 
 
 class _Printer:
@@ -224,7 +233,7 @@ class _Printer:
         """A generation cannot be loaded; ends when there never was an app to speak of."""
         trace, summary, advice = (report.get(key) for key in ("traceback", "summary", "advice"))
         if trace:
-            self.write(f"{trace}\n\n")
+            self.write(f"{harmless(str(trace))}\n\n")
         self.tell(" ".join(str(part) for part in (sentence(str(summary)), advice) if part))
         if not self._plan.is_watching:
             self.status = 3
@@ -241,7 +250,7 @@ class _Printer:
 
     def tell(self, line: str) -> None:
         """A line of the log."""
-        self.write(f"aserve: {line}\n")
+        self.write(f"aserve: {harmless(line)}\n")
 
     def write(self, text: str) -> None:
         """A text as it is."""

@@ -8,10 +8,10 @@ no page of another origin has sent it, and for evaluation that it comes from thi
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from ..hosts import Hosts, is_this_machine
+from ..hosts import is_same_origin, is_this_machine, may_show, own_hosts
 
 __all__ = ["TOKEN_HEADER", "Guard", "is_secure"]
 
@@ -35,7 +35,7 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str], token: str, *, eval_from_network: bool) -> None:
-        self._hosts = Hosts(name for name in hosts if name.strip("*."))
+        self._hosts = own_hosts(hosts)
         self._token = token.encode()
         self._eval_from_network = eval_from_network
 
@@ -44,20 +44,8 @@ class Guard:
         return self._hosts.allow(environ.get("HTTP_HOST", ""))
 
     def may_see(self, environ: Mapping[str, Any]) -> bool:
-        """Whether a page, or the text of a traceback, may be the answer.
-
-        A navigation may come from anywhere (a link, the redirect of an identity provider): its
-        answer is for the person in front. Frames and scripts of other origins get nothing.
-        """
-        if not self.knows_host(environ):
-            return False
-        site = environ.get("HTTP_SEC_FETCH_SITE", "")
-        if site in ("same-origin", "none"):
-            return True
-        if site:
-            mode, target = (environ.get(f"HTTP_SEC_FETCH_{name}") for name in ("MODE", "DEST"))
-            return mode == "navigate" and target == "document"
-        return self._is_same_origin(environ)
+        """Whether a page, or the text of a traceback, may be the answer."""
+        return self.knows_host(environ) and may_show(_fields_of(environ), _scheme_of(environ))
 
     def may_command(self, environ: Mapping[str, Any]) -> bool:
         """Whether a command is from a page of this run."""
@@ -67,7 +55,7 @@ class Guard:
             and environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
             and self.knows_host(environ)
             and environ.get("HTTP_SEC_FETCH_SITE", "same-origin") == "same-origin"
-            and self._is_same_origin(environ)
+            and is_same_origin(_fields_of(environ), _scheme_of(environ))
             and hmac.compare_digest(given, self._token)
         )
 
@@ -82,13 +70,13 @@ class Guard:
         # Behind a Unix socket, other servers than ours say nothing.
         return is_this_machine(str(environ.get("REMOTE_ADDR") or "<local>"))
 
-    def _is_same_origin(self, environ: Mapping[str, Any]) -> bool:
-        """Whether Origin, if a client sends one, is this server's (RFC 6454 section 7)."""
-        origin = environ.get("HTTP_ORIGIN")
-        if origin is None:
-            return True
-        scheme = "https" if is_secure(environ) else "http"
-        return bool(origin == f"{scheme}://{environ.get('HTTP_HOST', '')}")
+
+def _fields_of(environ: Mapping[str, Any]) -> Callable[[str], str | None]:
+    return lambda name: environ.get(f"HTTP_{name.upper().replace('-', '_')}")
+
+
+def _scheme_of(environ: Mapping[str, Any]) -> str:
+    return "https" if is_secure(environ) else "http"
 
 
 def is_secure(environ: Mapping[str, Any]) -> bool:

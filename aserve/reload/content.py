@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import html
 import linecache
 import re
@@ -10,7 +11,15 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-__all__ = ["Content", "ErrorContent", "LoadingContent", "field_of", "response_head"]
+from ..harmless import harmless
+from .asked import Asked
+
+__all__ = ["Content", "ErrorContent", "LoadingContent", "answer_of"]
+
+# Where the script of a page waits. The token is in a field: an address ends up in logs, and no
+# page of another origin can send such a field without being asked first.
+_QUESTION: Final = "/.aserve/changed"
+_TOKEN_FIELD: Final = "X-Aserve-Reload"
 
 _STYLE: Final = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;"
@@ -29,40 +38,65 @@ _MOST_EXCERPTS: Final = 8
 class Content(Protocol):
     """What is answered, and whom."""
 
-    def is_for(self, head: bytes) -> bool:
-        """Whether a request with this head is answered here, and not by the next generation."""
+    def is_for(self, asked: Asked) -> bool:
+        """Whether a request is answered here, and not by the next generation."""
         ...
 
-    async def answer(self, head: bytes, changed: asyncio.Event) -> bytes:
-        """The whole response; `changed` is set when there is something new."""
+    async def answer(self, asked: Asked, changed: asyncio.Event, *, is_shown: bool) -> bytes:
+        """The whole response.
+
+        Args:
+            asked: The request.
+            changed: Set when there is something new.
+            is_shown: Whether whoever asks may see what there is to say.
+        """
         ...
 
 
 class _Reloading:
     """A page that loads itself again when something has changed."""
 
+    status: str
+    # For those who may not know more.
+    hidden: bytes
+
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe(16)
 
-    async def answer(self, head: bytes, changed: asyncio.Event) -> bytes:
+    async def answer(self, asked: Asked, changed: asyncio.Event, *, is_shown: bool) -> bytes:
         """See `Content`."""
-        method, target = _words(head)
-        if target == f"/.aserve/changed?{self._token}".encode():
+        if asked.target == _QUESTION:
+            if not (is_shown and self._is_own(asked)):
+                return answer_of("403 Forbidden", b"This is no page of this run.\n")
             await changed.wait()
-            return response_head("204 No Content", "text/plain", b"")
-        response, body = self._respond(is_page=b"text/html" in field_of(head, b"accept"))
-        return response if method == b"HEAD" else response + body
+            return answer_of("204 No Content")
+        if not is_shown:
+            answer = answer_of(self.status, self.hidden)
+        elif "text/html" in asked.fields.get("accept", "") or not (text := self._plain()):
+            nonce = secrets.token_urlsafe(16)
+            answer = answer_of(self.status, _encoded(self._html(nonce)), nonce=nonce)
+        else:
+            answer = answer_of(self.status, _encoded(harmless(text)))
+        return answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if _is_head(asked) else answer
 
-    def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
+    def _is_own(self, asked: Asked) -> bool:
+        """Whether a question comes from this page; `is_shown` says that its origin is ours."""
+        given = asked.fields.get(_TOKEN_FIELD.lower(), "").encode()
+        return asked.method == "GET" and hmac.compare_digest(given, self._token.encode())
+
+    def _html(self, nonce: str) -> str:
         raise NotImplementedError
 
-    def _is_question(self, head: bytes) -> bool:
-        return _words(head)[1].startswith(b"/.aserve/changed?")
+    def _plain(self) -> str:
+        """The same for who wants no HTML; empty where there is no such thing."""
+        return ""
 
-    def _script(self) -> str:
+    def _end(self, nonce: str) -> str:
+        # At once, or else a little later: what is refused must not become a loop.
         return (
-            "<script>const again=()=>location.reload();"
-            f'fetch("/.aserve/changed?{self._token}",{{cache:"no-store"}}).then(again,'
+            f'<script nonce="{nonce}">const again=()=>location.reload();fetch("{_QUESTION}",'
+            f'{{cache:"no-store",headers:{{"{_TOKEN_FIELD}":"{self._token}"}}}}).then('
+            "answer=>setTimeout(again,answer.status===403?1000:0),"
             "()=>setTimeout(again,1000))</script></html>\n"
         )
 
@@ -75,36 +109,34 @@ class ErrorContent(_Reloading):
         command: What was typed, for the page.
     """
 
+    status = "500 Internal Server Error"
+    hidden = b"The app cannot be loaded; the log of its server says why.\n"
+
     def __init__(self, report: dict[str, Any], command: str) -> None:
         super().__init__()
         self._report = report
         self._command = command
 
-    def is_for(self, head: bytes) -> bool:
+    def is_for(self, asked: Asked) -> bool:
         """See `Content`."""
         return True
-
-    def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
-        body = (self._html() if is_page else self._plain()).encode("utf-8", "backslashreplace")
-        kind = "text/html" if is_page else "text/plain"
-        return response_head("500 Internal Server Error", kind, body), body
 
     def _plain(self) -> str:
         parts = [self._report.get(name) for name in ("traceback", "summary", "advice")]
         return "\n".join(str(part).rstrip("\n") for part in parts if part) + "\n"
 
-    def _html(self) -> str:
+    def _html(self, nonce: str) -> str:
         summary = html.escape(str(self._report["summary"]))
         advice = html.escape(str(self._report.get("advice") or ""))
         trace = str(self._report.get("traceback") or "")
         return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{summary}</title>'
-            f"<style>{_STYLE}</style><h1>{summary}</h1>"
+            _begin(summary, nonce)
+            + f"<h1>{summary}</h1>"
             + (f"<p>{advice}</p>" if advice else "")
             + (f"<pre>{html.escape(trace)}</pre>" if trace else "")
             + "".join(_excerpts(trace))
             + f"<p>Served by <code>{html.escape(self._command)}</code>. "
-            "Save the fix, and this page loads itself again.</p>" + self._script()
+            "Save the fix, and this page loads itself again.</p>" + self._end(nonce)
         )
 
 
@@ -115,26 +147,25 @@ class LoadingContent(_Reloading):
         command: What was typed, for the page.
     """
 
+    status = "503 Service Unavailable"
+    hidden = b"The app is being loaded.\n"
+
     def __init__(self, command: str) -> None:
         super().__init__()
         self._command = command
 
-    def is_for(self, head: bytes) -> bool:
+    def is_for(self, asked: Asked) -> bool:
         """See `Content`."""
-        is_navigation = _words(head)[0] == b"GET" and b"text/html" in field_of(head, b"accept")
-        mode = field_of(head, b"sec-fetch-mode").strip()
-        return self._is_question(head) or (is_navigation and mode in (b"", b"navigate"))
+        is_page = asked.method == "GET" and "text/html" in asked.fields.get("accept", "")
+        is_navigation = asked.fields.get("sec-fetch-mode", "") in ("", "navigate")
+        return asked.target == _QUESTION or (is_page and is_navigation)
 
-    def _respond(self, *, is_page: bool) -> tuple[bytes, bytes]:
-        body = (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Loading</title>'
-            f"<style>{_STYLE}</style><h1>The app is being loaded</h1>"
+    def _html(self, nonce: str) -> str:
+        return (
+            _begin("Loading", nonce) + "<h1>The app is being loaded</h1>"
             "<p>This takes longer than usual. The page loads itself again when the app is ready."
-            f"</p><p>Served by <code>{html.escape(self._command)}</code>.</p>{self._script()}"
-        ).encode()
-        return response_head(
-            "503 Service Unavailable", "text/html", body, "Retry-After: 1\r\n"
-        ), body
+            f"</p><p>Served by <code>{html.escape(self._command)}</code>.</p>{self._end(nonce)}"
+        )
 
 
 def _excerpts(trace: str) -> Iterator[str]:
@@ -157,24 +188,45 @@ def _excerpts(trace: str) -> Iterator[str]:
         yield f"<h2>{html.escape(where)}</h2><pre>" + "\n".join(shown) + "</pre>"
 
 
-def _words(head: bytes) -> tuple[bytes, bytes]:
-    """Method and target; empty for a line that is none of HTTP."""
-    words = head.partition(b"\r\n")[0].split(b" ")
-    return (words[0], words[1]) if len(words) == 3 else (b"", b"")
-
-
-def field_of(head: bytes, name: bytes) -> bytes:
-    """The value of the first field with this name, in lower case; empty without one."""
-    for line in head.split(b"\r\n")[1:]:
-        key, _, value = line.partition(b":")
-        if key.lower() == name:
-            return value
-    return b""
-
-
-def response_head(status: str, kind: str, body: bytes, more: str = "") -> bytes:
-    """The head of a response behind which the connection is closed."""
+def _begin(title: str, nonce: str) -> str:
     return (
-        f"HTTP/1.1 {status}\r\nServer: aserve\r\nContent-Type: {kind}; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n{more}Connection: close\r\n\r\n"
-    ).encode()
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<style nonce="{nonce}">{_STYLE}</style>'
+    )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _is_head(asked: Asked) -> bool:
+    return asked.method == "HEAD"
+
+
+def answer_of(status: str, body: bytes = b"", *, nonce: str = "") -> bytes:
+    """A whole response, behind which the connection is closed.
+
+    Args:
+        status: The status line's code and reason.
+        body: Plain text, or HTML.
+        nonce: Of the one script and the one style of a page; empty for plain text.
+    """
+    kind = "text/html" if nonce else "text/plain"
+    allowed = f"'nonce-{nonce}'" if nonce else "'none'"
+    fields = (
+        f"HTTP/1.1 {status}",
+        "Server: aserve",
+        f"Content-Type: {kind}; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        # As on the pages of the debugger: no other origin frames, loads or interprets it.
+        f"Content-Security-Policy: default-src 'none'; script-src {allowed}; style-src {allowed}; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options: nosniff",
+        "X-Frame-Options: DENY",
+        "Cross-Origin-Resource-Policy: same-origin",
+        "Referrer-Policy: same-origin",
+        *(["Retry-After: 1"] if status.startswith("503") else []),
+        "Connection: close",
+    )
+    return "\r\n".join((*fields, "", "")).encode() + body

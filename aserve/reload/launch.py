@@ -40,7 +40,8 @@ class Launch:
         polling: Seconds between two looks at the files; None for events of the system.
         portable: Have watchfiles watch, on Linux, too.
         context: For the pages.
-        hosts: For the pages; None for all.
+        own_hosts: Those that the pages tell what has happened.
+        hosts: Those that are answered at all; None for all.
         first: A process that was started ahead, for the first generation.
     """
 
@@ -57,6 +58,7 @@ class Launch:
     on_open: Callable[[], object]
     tell: Callable[[str], object]
     write: Callable[[str], object]
+    own_hosts: Hosts
     processes: int = 1
     polling: float | None = None
     portable: bool = False

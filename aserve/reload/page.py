@@ -13,9 +13,10 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..hosts import Hosts, refusal
+from ..hosts import Hosts, may_show, refusal
+from .asked import Asked, read
 from .child import settle
-from .content import Content, field_of, response_head
+from .content import Content, answer_of
 
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
@@ -101,13 +102,15 @@ class Page:
     Args:
         content: What to answer, and whom.
         context: Speak TLS.
-        hosts: Which ones are answered for; None for all.
+        own: Hosts for which it is said what has happened.
+        hosts: Which ones are answered for at all; None for all.
     """
 
     def __init__(
-        self, content: Content, context: ssl.SSLContext | None, hosts: Hosts | None = None
+        self, content: Content, context: ssl.SSLContext | None, own: Hosts, hosts: Hosts | None
     ) -> None:
         self._content = content
+        self._own = own
         self._hosts = hosts
         self._context = context
         self._changed = asyncio.Event()
@@ -188,12 +191,13 @@ class Page:
                     self._heads[task] += piece
                     if not piece or len(self._heads[task]) > _LONGEST_HEAD:
                         return
-            if not self._content.is_for(self._heads[task]):
+            asked = read(self._heads[task])
+            if not self._content.is_for(asked):
                 # The next generation's; until then nobody reads more of it.
                 await self._changed.wait()
                 return
             self._silent.pop(task, None)
-            await stream.write_last(await self._answer_to(self._heads[task]))
+            await stream.write_last(await self._answer_to(asked))
             # Closing over what the client still sends would take the answer from it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_SECONDS):
@@ -204,9 +208,11 @@ class Page:
         finally:
             await stream.close()
 
-    async def _answer_to(self, head: bytes) -> bytes:
-        host = field_of(head, b"host").strip().decode("latin-1")
-        if self._hosts is not None and not self._hosts.allow(host):
-            body = refusal(host)
-            return response_head("403 Forbidden", "text/plain", body) + body
-        return await self._content.answer(head, self._changed)
+    async def _answer_to(self, asked: Asked) -> bytes:
+        if asked.host is None:
+            return answer_of("400 Bad Request", b"The Host header is missing or repeated.\n")
+        if self._hosts is not None and not self._hosts.allow(asked.host):
+            return answer_of("403 Forbidden", refusal(asked.host))
+        scheme = "http" if self._context is None else "https"
+        is_shown = self._own.allow(asked.host) and may_show(asked.field, scheme)
+        return await self._content.answer(asked, self._changed, is_shown=is_shown)

@@ -286,8 +286,9 @@ class Supervisor:
         self._show(LoadingContent(self._launch.typed))
 
     def _show(self, content: Content) -> None:
-        page = Page(content, self._launch.context, self._launch.hosts)
-        page.open(self._launch.sockets)
+        launch = self._launch
+        page = Page(content, launch.context, launch.own_hosts, launch.hosts)
+        page.open(launch.sockets)
         self._relay.show(page)
 
     async def _watch_places(self, generation: int) -> None:
