@@ -24,6 +24,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from ..hosts import HostCheck
 from .connection import Connection
 from .interfaces import Host, Member
 from .job import Job
@@ -414,8 +415,11 @@ class Handshake(Member):
         connection = Connection(self._server)
         loop: asyncio.AbstractEventLoop = self._server.loop
         if self._is_plain:
-            if not self._server.config.http_too:
-                connection.app = refer_to_https
+            config = self._server.config
+            if not config.http_too:
+                # Around the app there is a check of its own.
+                hosts = config.allowed_hosts
+                connection.app = HostCheck(refer_to_https, hosts) if hosts else refer_to_https
             connection.connection_made(
                 SocketTransport(loop, self._sock, self._peername, connection)
             )
