@@ -26,8 +26,8 @@ __all__ = ["About", "Console", "access_line", "configure_logging", "wants_colour
 # How TLS begins (RFC 8446 section 5.1). On a plain port it is no request, and nothing that anybody
 # can read; the line about its refusal has said all there is to say (B66).
 _TLS: Final = b"\x16\x03"
-# The debugger's and the reloader's own.
-_OWN_PATHS: Final = b"/.aserve/"
+# What the scripts of the debugger's and the reloader's pages ask for, again and again.
+_OWN_PATHS: Final = frozenset((b"/.aserve/debug/command", b"/.aserve/changed"))
 
 
 class Console:
@@ -80,7 +80,8 @@ class Console:
         """
         if not self._has_access_log or record.raw_head.startswith(_TLS):
             return
-        if record.request is not None and record.request.path.startswith(_OWN_PATHS):
+        request = record.request
+        if request is not None and request.path in _OWN_PATHS and record.status_code != 403:
             return  # a page asks each second whether the app was loaded anew
         if is_ours_alone(self._stream):
             if ACCESS.isEnabledFor(logging.INFO):
