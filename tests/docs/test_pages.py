@@ -31,6 +31,7 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "SECURITY.md",
     *(page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
