@@ -201,7 +201,7 @@ def _show_config(**given: Any) -> int:
 
 def _warn_of_unknown_variables(settings: Settings) -> None:
     for line in unknown_variables({**settings.variables, **os.environ}):
-        click.echo(f"aserve: {harmless(line)}", err=True)
+        click.echo(f"aserve: {harmless_line(line)}", err=True)
 
 
 def _show_pin() -> int:

@@ -100,8 +100,11 @@ def test_no_origin_is_let_in_by_cors(served: Child, places: dict[str, str]) -> N
 def test_forms_of_other_pages_command_nothing(served: Child, kind: str) -> None:
     """What a browser posts anywhere without asking first."""
     body = b'{"do": "eval", "frame": 0, "code": "1", "x": "="}'
-    answer = ask(served.port, f"Content-Type: {kind}", target=COMMAND, method="POST", body=body)
-    assert answer.status == 403
+    token = f"X-Aserve-Debug: {Page(served.port).settings['token']}"
+    for lines in ((), (token,)):
+        lines = (f"Content-Type: {kind}", *lines)
+        answer = ask(served.port, *lines, target=COMMAND, method="POST", body=body)
+        assert answer.status == 403
 
 
 def test_a_command_needs_the_token_of_this_run(tmp_path: Path, served: Child, start: Start) -> None:
