@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_foreign_names_get_nothing(served: Child, places: dict[str, str], host: 
     assert command(served.port, token=token, host=host).status == refused
     absolute = ask(served.port, target=f"http://{host}{COMMAND}", method="POST")
     assert absolute.status == refused
+
+
+@pytest.mark.parametrize("options", ["", ", allowed_hosts=('*',)"])
+def test_a_program_that_lets_all_names_in(tmp_path: Path, start: Start, options: str) -> None:
+    """The app is for every name, and the debugger is not."""
+    (tmp_path / "main.py").write_text(
+        f"{APP}\nimport aserve\naserve.run(app, port=0, debug=True, debug_console=True{options})\n"
+    )
+    port = start(sys.executable, "main.py", raw=True).port
+    page = Page(port)
+    report = f"/.aserve/debug/report/{page.settings['report']}"
+    for target in ("/", "/console", report):
+        for lines in ((), (HTML,), (HTML, "Origin: http://shop.example")):
+            assert not has_told(ask(port, *lines, target=target, host="shop.example"))
+    token = page.settings["token"]
+    assert command(port, token=token, host="shop.example").status == 403
+    assert command(port, token=token).status == 200
 
 
 @pytest.mark.parametrize("lines", CROSS_ORIGIN.values(), ids=CROSS_ORIGIN)
