@@ -280,7 +280,8 @@ class SocketTransport(asyncio.Transport):
         self._closing = self._ended = True
         if self._buffer:
             self._loop.remove_writer(self._fd)
-            self._buffer.clear()
+            # Not cleared: the error that ends it may hold a view of it, in its traceback.
+            self._buffer = bytearray()
         # In the next turn, as asyncio does it: the protocol may be in the middle of something.
         self._loop.call_soon(self._tell, error)
 

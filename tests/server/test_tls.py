@@ -299,6 +299,24 @@ def test_a_buffer_is_free_again_when_the_connection_breaks() -> None:
         assert not buffer
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_reset_while_the_next_records_are_made_ends_the_connection(loop: str) -> None:
+    """What the failed call held of the buffer kept the connection, and so the end of the server."""
+    with LiveServer(echo, loop=loop, tls=True) as live, live.connect() as client:
+        client.send(request())
+        assert client.answer().status == 200
+
+        def write_and_leave() -> None:
+            (connection,) = live.server._connections
+            # The first records go out at once. The others wait for the next turn, and by then
+            # there is nobody to send them to.
+            connection._transport.write(bytes(1_000_000))  # type: ignore[attr-defined]
+            client.reset()
+
+        live.loop.call_soon_threadsafe(write_and_leave)
+        live.until(lambda: not live.server._connections)
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_plain_http_is_redirected(method: str) -> None:
     with LiveServer(echo, tls=True) as live, Client(live.port) as client:
