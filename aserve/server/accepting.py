@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
-import os
 import socket
 import sys
 import threading
@@ -33,17 +31,16 @@ from .transport import SocketTransport
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
-__all__ = ["Handshake", "Listener"]
+__all__ = ["PAUSE", "Handshake", "Listener"]
 
 _log: Final = logging.getLogger("aserve.error")
 
 # Connections accepted at a time, so that a burst does not starve the others.
 _BATCH: Final = 16
 
-# trio's figures: out of descriptors, trying again at once would spin, and one usually comes
+# trio's figure: out of descriptors, trying again at once would spin, and one usually comes
 # back within moments.
-_PAUSE: Final = 0.1
-_RETRIES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE: Final = 0.1
 
 # The first byte of a client that speaks TLS (RFC 8446 section 5.1); no method begins with it.
 _HANDSHAKE: Final = b"\x16"
@@ -61,7 +58,16 @@ class Listener:
         context: Speak TLS.
     """
 
-    __slots__ = ("_closed", "_context", "_lock", "_server", "_sock", "fd", "registered")
+    __slots__ = (
+        "_closed",
+        "_complained",
+        "_context",
+        "_lock",
+        "_server",
+        "_sock",
+        "fd",
+        "registered",
+    )
 
     can_wait = False
 
@@ -71,6 +77,7 @@ class Listener:
         self._context = context
         self._lock = threading.Lock()
         self._closed = False
+        self._complained = False  # since the backlog was empty last
         self.fd = sock.fileno()
         self.registered = False
         sock.setblocking(False)
@@ -93,12 +100,19 @@ class Listener:
             else:
                 self._server.loop.add_reader(self.fd, self.drop)
 
-    def accept_all(self) -> list[Job]:
-        """Empty the backlog; what is returned has to be run or dropped."""
-        jobs: list[Job] = []
-        while self._accept_one(jobs):
-            pass
-        return jobs
+    def accept_all(self, jobs: list[Job]) -> bool:
+        """Empty the backlog; what is added to `jobs` has to be run or dropped.
+
+        Returns:
+            False when it cannot be emptied for now.
+        """
+        try:
+            while self._accept_one(jobs):
+                pass
+        except OSError as error:
+            self._complain(error)
+            return False
+        return True
 
     def close(self) -> None:
         """Accept nothing any more."""
@@ -125,14 +139,14 @@ class Listener:
         for job in jobs:
             job.drop()
 
-    def _pause(self, seconds: float = _PAUSE) -> None:
+    def _pause(self, seconds: float = PAUSE) -> None:
         if self._server.poller is None:
             self._server.loop.remove_reader(self.fd)
         self._server.loop.call_later(seconds, self.start)
 
     def _wait_for_room(self) -> None:
         # What makes room is closed in the next turn.
-        self._pause(0.0 if self._server.make_room() else _PAUSE)
+        self._pause(0.0 if self._server.make_room() else PAUSE)
 
     # -- worker thread -------------------------------------------------------------------
 
@@ -158,16 +172,22 @@ class Listener:
                 if not self._accept_one(jobs):
                     break
         except OSError as error:
-            if error.errno not in _RETRIES:
-                raise
-            _log.error(
-                "Cannot accept connections for now: %s; trying again in %g s",
-                os.strerror(error.errno),
-                _PAUSE,
-            )
+            # Out of descriptors, most likely; but accept(2) has many errors that are of a single
+            # client or of the network, and after none of them may the server stay deaf.
+            self._complain(error)
             self._server.mailbox.post(self._pause)
             return False
         return True
+
+    def _complain(self, error: OSError) -> None:
+        """Once, and not with each try."""
+        if not self._complained:
+            self._complained = True
+            _log.error(
+                "Cannot accept connections for now: %s; trying again every %g s",
+                error.strerror,
+                PAUSE,
+            )
 
     def _accept_one(self, jobs: list[Job]) -> bool:
         """Take one connection from the backlog; False when there is none."""
@@ -176,8 +196,11 @@ class Listener:
                 return False
             try:
                 sock, peername = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
+                self._complained = False
                 return False
+            except ConnectionAbortedError:
+                return True  # this one has left; behind it others may wait
             job = self._welcome(sock, peername)
         if job is not None:
             jobs.append(job)

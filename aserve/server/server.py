@@ -21,11 +21,12 @@ from ..events import ErrorRecord, ExchangeRecord
 from ..net.address import urls_of
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
-from .accepting import Handshake, Listener
+from .accepting import PAUSE, Handshake, Listener
 from .clock import Clock
 from .connection import Connection
 from .gate import Gate
 from .interfaces import Member
+from .job import Job
 from .mailbox import Mailbox
 from .patience import Patience, shortest
 from .poller import AVAILABLE, Poller
@@ -471,13 +472,23 @@ class Server:
 
     async def _empty_backlog(self) -> None:
         """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
-        arrived = [job for listener in self._listeners for job in listener.accept_all()]
+        is_empty = False
+        while not (is_empty or self._cut):
+            arrived: list[Job] = []
+            is_empty = all(one.accept_all(arrived) for one in self._listeners)
+            if is_empty:
+                self._close_sockets()
+            # One turn reads what has arrived; the next one is behind it.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            for job in arrived:
+                job.drop()
+            if not is_empty:
+                # Out of descriptors: who is idle leaves, and so does who is answered.
+                for connection in list(self._connections):
+                    connection.close_if_idle()
+                await asyncio.sleep(PAUSE)
         self._close_sockets()
-        # One turn reads what has arrived; the next one is behind it.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        for job in arrived:
-            job.drop()
 
     def _close_sockets(self) -> None:
         for listener in self._listeners:

@@ -43,16 +43,17 @@ def hello(environ: Any, start_response: Any) -> list[bytes]:
 
 
 class Failing:
-    """A listening socket whose first accept fails."""
+    """A listening socket whose first accepts fail."""
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
+    def __init__(self, sock: socket.socket, number: int, times: int = 1) -> None:
         self._sock = sock
         self._number = number
+        self._times = times
 
     def accept(self) -> tuple[socket.socket, Any]:
-        number, self._number = self._number, 0
-        if number:
-            raise OSError(number, "refused by the test")
+        if self._times:
+            self._times -= 1
+            raise OSError(self._number, "refused by the test")
         return self._sock.accept()
 
     def __getattr__(self, name: str) -> Any:
@@ -73,17 +74,20 @@ def test_a_burst_is_served(way: bool, loop: str, tls: bool) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_out_of_descriptors_accepting_pauses_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, way: bool, tls: bool
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EPROTO, errno.EPERM])
+def test_when_accepting_fails_it_pauses_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, way: bool, tls: bool, number: int
 ) -> None:
-    monkeypatch.setattr(accepting, "_PAUSE", 0.01)
+    """Whatever it is: accept(2) also tells of a network or a firewall that is gone in a moment."""
+    monkeypatch.setattr(accepting, "PAUSE", 0.01)
     with LiveServer(hello, tls=tls) as live, Log() as log:
         (listener,) = live.server._listeners
-        listener._sock = Failing(listener._sock, errno.EMFILE)  # type: ignore[assignment]
+        listener._sock = Failing(listener._sock, number, 3)  # type: ignore[assignment]
         assert live.get().status == 200
-        assert log.wait_for("Cannot accept").startswith(
-            "ERROR Cannot accept connections for now: Too many open files; trying again in 0.01 s"
-        )
+        assert log.lines == [
+            "ERROR Cannot accept connections for now: refused by the test; "
+            "trying again every 0.01 s"
+        ]
 
 
 def test_a_client_that_left_the_backlog_is_nothing(way: bool) -> None:
@@ -91,6 +95,31 @@ def test_a_client_that_left_the_backlog_is_nothing(way: bool) -> None:
         (listener,) = live.server._listeners
         listener._sock = Failing(listener._sock, errno.ECONNABORTED)  # type: ignore[assignment]
         assert live.get().status == 200
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ENFILE])
+def test_clients_behind_one_that_fails_are_answered_at_the_end(way: bool, number: int) -> None:
+    """When the server stops, it empties the backlog, whatever it finds there."""
+    with LiveServer(hello) as live, contextlib.ExitStack() as stack:
+        (listener,) = live.server._listeners
+        held, arrived = threading.Event(), threading.Event()
+
+        def stop_when_they_have_come() -> None:
+            if live.server.poller is not None:
+                assert live.server.poller.reclaim(listener)  # no worker is quicker
+            held.set()
+            arrived.wait(DEADLINE)
+            listener._sock = Failing(listener._sock, number)  # type: ignore[assignment]
+            live.server._begin_drain(60)
+
+        live.loop.call_soon_threadsafe(stop_when_they_have_come)
+        held.wait(DEADLINE)
+        clients = [stack.enter_context(live.connect()) for _ in range(3)]
+        for client in clients:
+            client.send(request())
+        arrived.set()
+        for client in clients:
+            assert client.answer().body == b"hello "
 
 
 def test_when_all_threads_are_busy_the_loop_accepts() -> None:
