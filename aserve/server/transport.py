@@ -132,7 +132,9 @@ class SocketTransport(asyncio.Transport):
         """See `asyncio.ReadTransport`."""
         if not self._reading and not self._closing:
             self._reading = True
-            self._loop.add_reader(self._fd, self._on_readable)
+            tells_once = type(self._loop).__module__.startswith("uvloop")
+            callback = self._on_readable_once if tells_once else self._on_readable
+            self._loop.add_reader(self._fd, callback)
 
     @property
     def is_ahead(self) -> bool:
@@ -164,6 +166,27 @@ class SocketTransport(asyncio.Transport):
         except Exception as error:
             _log.exception("The server failed in the middle of a request; its connection is cut")
             self._end(error)
+
+    def _on_readable_once(self) -> None:
+        """As `_on_readable`, for uvloop, which tells of a socket with an error one time only.
+
+        It watches it no more then, and the error may stand behind data that is read first.
+        """
+        self._on_readable()
+        if self._reading:
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        if not self._reading:
+            return
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        self._on_readable_once()
 
     # -- writing -------------------------------------------------------------------------
 

@@ -300,6 +300,35 @@ def test_a_buffer_is_free_again_when_the_connection_breaks() -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("rest", [b"ET / HTTP/1.1\r\n", b"\x17\x03\x03\x00\x20 half a record"])
+def test_a_reset_behind_half_a_request_is_seen(loop: str, tls: bool, rest: bytes) -> None:
+    """Both have come when the loop looks; libuv tells of a socket with an error only once."""
+    with LiveServer(echo, loop=loop, tls=tls) as live, live.connect() as client:
+        client.send(b"G")
+        live.until(
+            lambda: any(
+                one._transport.is_reading()  # type: ignore[attr-defined]
+                for one in live.server._connections
+                if hasattr(one, "_transport")
+            )
+        )
+        done = threading.Event()
+
+        def both_come() -> None:
+            if tls and rest.startswith(b"\x17"):
+                fd = client.sock.detach()
+                client.sock = socket.socket(fileno=fd)
+            client.send(rest)
+            client.reset()
+            done.set()
+
+        live.loop.call_soon_threadsafe(both_come)
+        assert done.wait(DEADLINE)
+        live.until(lambda: not live.server._connections)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_reset_while_the_next_records_are_made_ends_the_connection(loop: str) -> None:
     """What the failed call held of the buffer kept the connection, and so the end of the server."""
     with LiveServer(echo, loop=loop, tls=True) as live, live.connect() as client:
