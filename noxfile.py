@@ -200,6 +200,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def stress(session: nox.Session) -> None:
+    """Run the tests of load and loss in their long form, and the soak; a quiet machine, please."""
+    _install(session, "test")
+    session.run("pytest", "-q", "tests/stress", *session.posargs, env={"STRESS": "1"})
+    session.run("python", "-m", "benchmarks.soak", "--minutes", "5")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Serve the app that is built in, until Ctrl-C."""
     _install(session)

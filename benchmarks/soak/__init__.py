@@ -1,0 +1,1 @@
+"""Good and bad clients against one server for minutes: `python -m benchmarks.soak`."""
