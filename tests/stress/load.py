@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import re
 import selectors
@@ -12,7 +11,6 @@ import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..e2e.conftest import DEADLINE
 
@@ -197,9 +195,6 @@ class Load:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor seconds that the threads of a process have used, those that are alive."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    """Processor seconds that a process has used, all its threads, those that have ended too."""
+    # The clock of another process, as clock_getcpuclockid(3) makes its number.
+    return time.clock_gettime((~pid << 3) | 2)
