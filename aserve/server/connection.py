@@ -40,15 +40,19 @@ from .exchange import Exchange
 from .interfaces import Host
 from .patience import Phase, Watch
 from .sender import Outcome, Sender
-from .transport import SocketTransport
+from .transport import SocketTransport, waiting_in_kernel
 from .tunnel import Tunnel
 
-__all__ = ["LINGER_SECONDS", "Connection"]
+__all__ = ["DOUBT_SECONDS", "LINGER_SECONDS", "Connection"]
 
 _log: Final = logging.getLogger("aserve.error")
 
 # nginx's lingering_timeout: how long a client may go on sending after the last answer.
 LINGER_SECONDS: Final = 5.0
+
+# How long nothing may be sent to a client that has closed its half in the middle of an answer. A
+# program that only says "that was all" does so at once, and a quick answer has begun by then.
+DOUBT_SECONDS: Final = 0.1
 
 # At the end of a server, how long a client that has just finished its handshake may take to send
 # its first request.
@@ -186,6 +190,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. True keeps our half open for the answer."""
+        if self._h1.eof and self.exchange is not None:
+            return self._transport.can_write_eof()  # that is known already
         cut = self._h1.receive_eof()
         exchange = self.exchange
         if exchange is None or self._lingering:
@@ -196,14 +202,14 @@ class Connection(asyncio.Protocol):
         if cut and exchange.stream is not None:
             exchange.close()
             return False
-        # A client may close its half after a request and wait for the answer (`nc -N`). One
-        # that closes in the middle of an answer has left: the application is told at its
+        # A client may close its half after a request and wait for the answer (`nc -N`). One that
+        # closes in the middle of an answer has probably left: the application is told at its
         # next step, however long it would go on by itself (B59).
         if self._h1.sending is Sending.BODY and not (self._h1.all_sent and self._h1.buffered):
-            exchange.close()
-            if not self._h1.all_sent:
-                self._transport.abort()  # nobody will read what still waits to be written
-            return False
+            if self._h1.all_sent:
+                exchange.close()
+                return False
+            self._doubt(exchange)
         return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
@@ -337,6 +343,8 @@ class Connection(asyncio.Protocol):
                 self.post(functools.partial(self.flush, exchange))
                 return
             self.take_back([])
+        if exchange.begins_stream:
+            self._notice_half_close(exchange)
         outcome = self._sender.flush(exchange)
         if outcome is Outcome.ENDED:
             self._finish(exchange)
@@ -344,12 +352,46 @@ class Connection(asyncio.Protocol):
             self.break_off(exchange)
         self._watch.note()
 
+    def _notice_half_close(self, exchange: Exchange) -> None:
+        """The client may have closed its half behind the request, and nobody has read that yet.
+
+        Once the answer has begun that would look as if it had left in the middle.
+        """
+        complete = self._h1.receiving is Receiving.COMPLETE and not self._h1.buffered
+        if complete and not self._h1.eof and self._has_ended():
+            self._h1.receive_eof()
+            exchange.client_left = True
+
+    def _has_ended(self) -> bool:
+        transport = self._transport
+        return isinstance(transport, SocketTransport) and transport.has_ended()
+
+    def _doubt(self, exchange: Exchange, sent: int = -1) -> None:
+        """The client has closed its half in the middle of the answer: see whether it has left.
+
+        The kernel of one that has left refuses what is sent to it, and the connection breaks. So
+        one that takes what is sent is still there; but nothing can be asked while nothing is sent.
+        """
+        if exchange is not self.exchange or self._transport.is_closing():
+            return
+        is_sending = self._transport.get_write_buffer_size() or self._sender.is_lent_to_a_file
+        if exchange.sent == sent and not is_sending and not self._is_waited_for():
+            exchange.close()
+            self._transport.abort()
+            return
+        again = functools.partial(self._doubt, exchange, exchange.sent)
+        self._server.loop.call_later(DOUBT_SECONDS, again)
+
+    def _is_waited_for(self) -> bool:
+        """Whether the kernel still has something for the client."""
+        return waiting_in_kernel(self._transport.get_extra_info("socket").fileno()) > 0
+
     def _finish(self, exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
         self.exchange = None
         self._observe(exchange, complete=True)
         h1 = self._h1
-        if not h1.keep_alive:
+        if not h1.keep_alive or h1.receiving is Receiving.CLOSED:
             if h1.receiving is Receiving.BODY or h1.receiving is Receiving.FAILED or h1.buffered:
                 self._linger()
             else:

@@ -240,6 +240,11 @@ class Exchange:
         except IndexError:
             return None
 
+    @property
+    def begins_stream(self) -> bool:
+        """Whether the next thing to send is the head of an answer that comes in pieces."""
+        return not self.status_code and bool(self._items) and type(self._items[0]) is Response
+
     def begin_flush(self) -> int:
         """The number of items to send now; what the worker adds later posts another flush."""
         self._flush_posted = False

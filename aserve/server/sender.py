@@ -59,13 +59,15 @@ class Sender:
         high_water: Bytes that may wait in the transport before it counts as full.
     """
 
-    __slots__ = ("_file_turn", "_h1", "_high_water", "_transport", "paused")
+    __slots__ = ("_file_turn", "_h1", "_high_water", "_transport", "is_lent_to_a_file", "paused")
 
     def __init__(self, h1: H1Connection, transport: asyncio.Transport, high_water: int) -> None:
         self._h1 = h1
         self._transport = transport
         self._high_water = high_water
         self._file_turn: FileTurn | None = None
+        # A worker sends a file past the transport, or is about to.
+        self.is_lent_to_a_file = False
         # Whether the transport is full; set by the protocol's pause_writing and resume_writing.
         self.paused = False
         self._set_limits()
@@ -140,6 +142,7 @@ class Sender:
             exchange.ended = True
             return h1.send(item)
         if isinstance(item, int):
+            self.is_lent_to_a_file = False
             h1.sent_elsewhere(item)
             exchange.sent += item
             return b""
@@ -154,6 +157,7 @@ class Sender:
         if not isinstance(item, FileTurn):
             return Outcome.BROKEN
         self._file_turn = item
+        self.is_lent_to_a_file = True
         if self._transport.get_write_buffer_size() == 0:
             self.grant_file_turn()
         else:

@@ -61,7 +61,7 @@ def waiting_in_kernel(descriptor: int) -> int:
         import termios
 
         return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, AttributeError, OSError):
+    except (ImportError, AttributeError, OSError, ValueError):  # or it is closed
         return 0
 
 
@@ -145,6 +145,13 @@ class SocketTransport(asyncio.Transport):
         """Whether bytes have come that nobody has read."""
         try:
             return bool(self.channel.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def has_ended(self) -> bool:
+        """Whether nothing more will come, and all that came was read."""
+        try:
+            return not self.channel.recv(1, socket.MSG_PEEK)
         except OSError:
             return False
 

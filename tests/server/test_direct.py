@@ -296,3 +296,24 @@ def test_a_long_body_is_held_back_when_the_loop_takes_the_connection_over() -> N
         go.set()
         assert client.answer().body == b"begun%d" % (size - 10)
         sender.join(DEADLINE)
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+@pytest.mark.parametrize("piece", [b"", b"x" * 100_000], ids=["short", "long"])
+def test_a_client_that_closes_its_half_at_once_gets_an_answer_in_pieces(
+    connection: str, piece: bytes
+) -> None:
+    """Whether that is noticed before the answer has begun, or in the middle of it."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"begun "
+        yield piece
+        yield b" ended"
+
+    with LiveServer(app) as live:
+        for _ in range(100):
+            with live.connect() as client:
+                client.send(request("/", "GET", f"Connection: {connection}"))
+                client.sock.shutdown(socket.SHUT_WR)
+                assert client.answer().body == b"begun " + piece + b" ended"
