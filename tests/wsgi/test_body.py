@@ -223,3 +223,65 @@ def test_a_pull_ends_with_the_body_or_its_failure() -> None:
     steps = [lambda: failing.fail(ClientDisconnected("gone"))]
     with pytest.raises(ClientDisconnected):
         failing.read()
+
+
+class Waiter:
+    """Whoever may use the thread meanwhile."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.is_waiting = threading.Event()
+
+    def waits(self) -> None:
+        self.told.append("waits")
+        self.is_waiting.set()
+
+    def goes_on(self) -> None:
+        self.told.append("goes on")
+
+
+@pytest.mark.parametrize("end", ["data", "eof", "error"])
+def test_who_waits_for_long_says_so(reader: Callable[..., Future[Any]], end: str) -> None:
+    waiter = Waiter()
+    body = StreamBody(100, lambda: None, lambda: None, waiter=waiter)
+    read = reader(body.read, 3)
+    assert waiter.is_waiting.wait(DEADLINE)
+    assert waiter.told == ["waits"]
+    if end == "data":
+        body.feed(b"abc")
+    elif end == "eof":
+        body.feed_eof()
+    else:
+        body.fail(ClientDisconnected("gone"))
+    if end == "error":
+        with pytest.raises(ClientDisconnected):
+            read.result(DEADLINE)
+    else:
+        assert read.result(DEADLINE) == (b"abc" if end == "data" else b"")
+    assert waiter.told == ["waits", "goes on"]
+
+
+def test_who_waits_for_a_moment_says_nothing(
+    reader: Callable[..., Future[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aserve.wsgi.body._PATIENCE_SECONDS", DEADLINE)
+    waiter, wanted = Waiter(), threading.Event()
+    body = StreamBody(100, wanted.set, lambda: None, waiter=waiter)
+    read = reader(body.read, 3)
+    assert wanted.wait(DEADLINE)
+    body.feed(b"abc")
+    assert read.result(DEADLINE) == b"abc"
+    assert waiter.told == []
+
+
+def test_waiting_needs_nobody_who_wants_to_know(
+    reader: Callable[..., Future[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aserve.wsgi.body._PATIENCE_SECONDS", 0)
+    stream = Stream(eof=False)
+    read = reader(stream.body.read, 3)
+    waiters: Any = stream.body._changed._waiters  # type: ignore[attr-defined]
+    while not waiters:
+        assert not read.done()
+    stream.body.feed(b"abc")
+    assert read.result(DEADLINE) == b"abc"
