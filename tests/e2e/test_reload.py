@@ -51,13 +51,14 @@ def get(child: Child, *, accept: str = "*/*", path: str = "/") -> tuple[int, str
 
 
 def ask(
-    port: int, path: str = "/", *, accept: str = "*/*", body: bytes | None = None
+    port: int, path: str = "/", *, accept: str = "*/*", body: bytes | None = None, token: str = ""
 ) -> tuple[int, str]:
     """Status and body of the answer to one request on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     with contextlib.closing(connection):
         method = "GET" if body is None else "POST"
-        connection.request(method, path, body, headers={"Accept": accept})
+        headers = {"Accept": accept, **({"X-Aserve-Reload": token} if token else {})}
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
