@@ -147,10 +147,11 @@ def _debugged(app: WSGIApp, config: ServerConfig, settings: DebugSettings | None
     from .debug import DebuggedApplication, DebugSettings  # who does not want it does not pay
 
     settings = settings or DebugSettings()
+    pin = config.debug_pin or settings.configured_pin  # from where it was, before the app runs
     bound = () if config.host.startswith("unix:") else (config.host,)
     settings = dataclasses.replace(
         settings,
-        pin=config.debug_pin or settings.pin,
+        pin=pin,
         allowed_hosts=(*settings.allowed_hosts, *config.allowed_hosts, *config.names, *bound),
         eval_from_network=config.debug_eval_from_network or settings.eval_from_network,
         editor=config.editor or settings.editor,

@@ -28,6 +28,7 @@ from .options import (
     kind_of,
     not_empty,
 )
+from .sealed import Sealed
 
 __all__ = [
     "APP_OPTION",
@@ -302,7 +303,7 @@ class ServerConfig(Limits, Timeouts, ReloadConfig):
         False, "Offer a console of its own, at /console.",
         group="Debugging", is_rare=True,
     )  # fmt: skip
-    debug_pin: str | None = declare(
+    debug_pin: str | Sealed | None = declare(
         None, "The PIN of the console, instead of one that is made for you; `off` for none.",
         group="Debugging", metavar="PIN", check=debug_pin_value, is_secret=True,
     )  # fmt: skip
@@ -391,7 +392,7 @@ class ServerOptions(TypedDict, total=False):
     debug_eval: bool
     debug_eval_from_network: bool
     debug_console: bool
-    debug_pin: str | None
+    debug_pin: str | Sealed | None
     editor: str | None
     access_log: bool
     log_level: str

@@ -17,11 +17,12 @@ from typing import Any, Final
 from .errors import ClientDisconnected
 from .events import ExchangeRecord
 from .harmless import harmless_line
+from .safe_log import get_logger
 from .types import Environ, StartResponse, WSGIApp
 
 __all__ = ["WSGIRequestHandler", "adapt"]
 
-_log = logging.getLogger("aserve")
+_log = get_logger("aserve")
 _access_log = logging.getLogger("aserve.access")
 
 _LOGGING: Final = ("log_request", "log_error", "log_message", "log", "address_string")

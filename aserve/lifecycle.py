@@ -8,18 +8,18 @@ they raise is logged and ends nothing.
 from __future__ import annotations
 
 import hmac
-import logging
 import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
 from .hosts import is_this_machine
+from .safe_log import get_logger
 from .types import Environ
 
 __all__ = ["longest", "may_shut_down", "on_reload", "on_shutdown", "run_callbacks"]
 
-_log = logging.getLogger("aserve")
+_log = get_logger("aserve")
 
 # As long as anybody wants to wait for one of them at Ctrl-C.
 _SECONDS: Final = 2.0

@@ -12,8 +12,10 @@ from dataclasses import field
 from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError
+from .sealed import Sealed
 
 __all__ = [
+    "DEBUG_PIN_VARIABLE",
     "ENVIRONMENT_PREFIX",
     "Check",
     "Option",
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX: Final = "ASERVE_"
+# Taken out of the environment by whoever has read it: variables are shown, copied and inherited.
+DEBUG_PIN_VARIABLE: Final = "ASERVE_DEBUG_PIN"
 
 Check = Callable[[Any], str | None]
 
@@ -200,13 +204,13 @@ def check_value(option: Option, value: Any, spelling: str) -> Any:
         spelling: The option as its user wrote it, for the error.
 
     Returns:
-        The value, as the option's type.
+        The value, as the option's type; a secret sealed.
 
     Raises:
         ConfigError: For a wrong type or a value outside the option's bounds.
     """
-    if value is None and option.optional:
-        return None
+    if (value is None and option.optional) or (option.is_secret and isinstance(value, Sealed)):
+        return value
     if option.kind is float and type(value) is int:
         value = float(value)
     if option.is_list and type(value) is list:  # of a file, or of somebody who writes one
@@ -218,7 +222,7 @@ def check_value(option: Option, value: Any, spelling: str) -> Any:
     for item in value if option.is_list else (value,):
         if option.check is not None and (fix := option.check(item)) is not None:
             raise ConfigError(spelling, "..." if option.is_secret else item, fix)
-    return value
+    return Sealed(value) if option.is_secret else value
 
 
 def _has_type(option: Option, value: Any) -> bool:

@@ -17,7 +17,6 @@ the kernel ends them (see `forks.die_with_parent`).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import signal
@@ -32,13 +31,14 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 from . import lifecycle
 from .forks import die_with_parent, forget_exits, leave, reseed
 from .reload.telling import fate
+from .safe_log import get_logger
 
 if TYPE_CHECKING:
     from .server import Server
 
 __all__ = ["AVAILABLE", "Serve", "Workers"]
 
-_log = logging.getLogger("aserve")
+_log = get_logger("aserve")
 
 AVAILABLE: Final = hasattr(os, "fork")
 

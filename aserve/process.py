@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import sys
@@ -95,10 +96,16 @@ class ServerProcess:
         Raises:
             AserveError: It could not start; the message says why, with the end of its log.
         """
+        config = self._config
+        if config.debug and not config.debug_pin:
+            from .debug.settings import pin_of_environment
+
+            # It may have been taken out of the environment, which the other process inherits.
+            config = dataclasses.replace(config, debug_pin=pin_of_environment())
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         log_end, log_start = context.Pipe(duplex=False)
-        arguments = (self._app, self._config, str(Path.cwd()), theirs, log_start)
+        arguments = (self._app, config, str(Path.cwd()), theirs, log_start)
         self._process = context.Process(target=_serve, args=arguments, name="aserve-server")
         try:
             self._process.start()

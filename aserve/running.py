@@ -23,6 +23,7 @@ from .errors import ConfigError
 from .forks import forget_signals
 from .lifecycle import run_callbacks
 from .reload import role
+from .sealed import Sealed
 from .server import Server
 from .types import WSGIApp
 
@@ -224,9 +225,9 @@ def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:
     )
 
 
-def _pin_for_terminal(config: ServerConfig, hooks: Hooks) -> str:
+def _pin_for_terminal(config: ServerConfig, hooks: Hooks) -> Sealed | None:
     if not config.debug or sys.stderr is None or not sys.stderr.isatty():
-        return ""
+        return None
     from .supervise import debug_pin
 
     return debug_pin(config, hooks.debug)

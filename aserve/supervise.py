@@ -22,6 +22,7 @@ from .errors import ConfigError, sentence
 from .harmless import harmless
 from .hosts import Hosts, own_hosts
 from .net.address import urls_of
+from .sealed import Sealed
 
 if TYPE_CHECKING:
     from .console import About
@@ -37,6 +38,7 @@ __all__ = [
     "open_browser",
     "shown_command",
     "supervise",
+    "without_secrets",
 ]
 
 # Sockets are handed to other processes.
@@ -76,8 +78,8 @@ class Plan:
     debug: DebugSettings | None = None
 
 
-def debug_pin(config: ServerConfig, settings: DebugSettings | None = None) -> str:
-    """What a terminal shows as the PIN of the debugger; empty if nobody is asked for one.
+def debug_pin(config: ServerConfig, settings: DebugSettings | None = None) -> Sealed | None:
+    """What a terminal shows as the PIN of the debugger; None if nobody is asked for one.
 
     Args:
         config: The options.
@@ -86,22 +88,22 @@ def debug_pin(config: ServerConfig, settings: DebugSettings | None = None) -> st
     Raises:
         ConfigError: The one that was set cannot be used.
     """
-    if not (pin := _debug_pin(config, settings)):
-        return ""
-    if pin == "off":
-        return "off: the console of the debugger is open to whoever reaches this server"
+    if (pin := _debug_pin(config, settings)) is None:
+        return None
+    if pin.reveal() == "off":
+        return Sealed("off: the console of the debugger is open to whoever reaches this server")
     is_set = _debug_settings(config, settings).configured_pin
-    return f"{pin} (from debug_pin)" if is_set else pin
+    return Sealed(f"{pin.reveal()} (from debug_pin)") if is_set else pin
 
 
-def _debug_pin(config: ServerConfig, settings: DebugSettings | None) -> str:
-    """The PIN, or "off"; empty if there is no console."""
+def _debug_pin(config: ServerConfig, settings: DebugSettings | None) -> Sealed | None:
+    """The PIN, or "off"; None if there is no console."""
     if not (config.debug and config.debug_eval):
-        return ""
+        return None
     from .debug.pin import load_pin
 
     told = _debug_settings(config, settings)
-    return load_pin(told.directory, told.configured_pin) or "off"
+    return load_pin(told.directory, told.configured_pin) or Sealed("off")
 
 
 def _debug_settings(config: ServerConfig, settings: DebugSettings | None) -> DebugSettings:
@@ -118,15 +120,20 @@ def shown_command(program: str, words: Sequence[str]) -> str:
         program: Its first word.
         words: The others.
     """
+    return shlex.join(without_secrets([program, *words]))
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """Words of a command line with dots in place of what is for nobody's eyes."""
     secret = {flag for option in iter_options() if option.is_secret for flag in option.flags}
-    shown = [program]
+    shown: list[str] = []
     for word in words:
         name, equals, _ = word.partition("=")
-        if shown[-1] in secret:
+        if shown and shown[-1] in secret:
             shown.append("...")
         else:
             shown.append(f"{name}=..." if equals and name in secret else word)
-    return shlex.join(shown)
+    return shown
 
 
 def check_is_possible(option: str, value: object) -> None:
@@ -154,6 +161,8 @@ def supervise(plan: Plan) -> int:
     config = plan.config
     configure_logging(config.log_level)
     printer = _Printer(plan)
+    pin = _debug_pin(config, plan.debug)
+    root = _debug_settings(config, plan.debug).directory if config.debug else ""
     interest = Interest(
         roots=(plan.directory, *absolute(config.watch, plan.directory)),
         extra=absolute(config.extra_files, plan.directory),
@@ -164,13 +173,13 @@ def supervise(plan: Plan) -> int:
         sockets=plan.sockets,
         job={
             **plan.source,
-            "config": dataclasses.asdict(config),
+            "config": {**dataclasses.asdict(config), "debug_pin": None},
             "adhoc_pem": plan.tls.adhoc_pem.decode() if plan.tls is not None else "",
             "debug_secret": secrets.token_hex(32),
             # Settled here: an app may go to another directory when it is imported, and processes
             # that cannot keep a PIN in a file would each make their own.
-            "debug_pin": _debug_pin(config, plan.debug),
-            "debug_root": _debug_settings(config, plan.debug).directory if config.debug else "",
+            "debug_pin": pin.reveal() if pin is not None else "",
+            "debug_root": root,
             "typed": plan.typed,
         },
         variables=plan.variables,
@@ -184,6 +193,7 @@ def supervise(plan: Plan) -> int:
         on_ready=printer.on_ready,
         on_failed=printer.on_failed,
         on_open=lambda: open_browser(printer, printer.tell),
+        on_pin=lambda: printer.tell_pin(debug_pin(config, plan.debug), root),
         tell=printer.tell,
         write=printer.write,
         polling=config.reloader_interval if config.reloader == "stat" else None,
@@ -247,6 +257,16 @@ class _Printer:
         url = Places.of(self).local[0]
         self.tell(f"Waiting for a change. Until then {url} shows this.")
         return False
+
+    def tell_pin(self, pin: Sealed | None, root: str) -> None:
+        """The PIN, for who sits here; consoles that wrong ones have locked take it again."""
+        if pin is None:
+            self.tell("there is no PIN: the console of the debugger is off")
+            return
+        from .debug.pin import PinStore
+
+        PinStore(root).forgive()
+        self.tell(f"the PIN of the debugger is {pin.reveal()}")
 
     def tell(self, line: str) -> None:
         """A line of the log."""

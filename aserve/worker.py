@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING, Any, Final
 from . import forks, lifecycle
 from .config import ServerConfig
 from .errors import AppLoadError
+from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .reload.channel import Channel, Message
 from .reload.prompts import Prompts
 from .reload.source import Sources, installed_modules, is_users
 from .reload.warm import Recruit
+from .sealed import Sealed
 
 if TYPE_CHECKING:
     from .api import Hooks
@@ -57,6 +59,8 @@ def main() -> None:
     if channel is None:
         sys.exit("aserve.worker is started by the reloader only")
     gc.disable()
+    # The supervisor has read it, and hands it on.
+    os.environ.pop(DEBUG_PIN_VARIABLE, None)
     # Needed in any case, so loaded before anybody waits for it.
     from . import loader, running  # noqa: F401
     from .console import Console  # noqa: F401
@@ -81,6 +85,9 @@ class _Child:
 
     def __init__(self, channel: Channel, job: Message, descriptors: Iterable[int]) -> None:
         self._channel = channel
+        # Nothing that can be found is left of them: frames of the app lead here, too.
+        self._secret = Sealed(job.pop("debug_secret"))
+        self._pin = Sealed(pin) if (pin := job.pop("debug_pin")) else None
         self._job = job
         self._sockets = [socket.socket(fileno=number) for number in descriptors]
         self._sources = Sources()
@@ -215,13 +222,13 @@ class _Child:
             return None
         from .debug import DebugSettings
 
-        secret = bytes.fromhex(self._job["debug_secret"])
         # All processes of a generation are one to the page, and no two runs are.
-        generation = hashlib.sha256(secret + b"%d" % self._job["generation"]).hexdigest()[:16]
+        mark = f"{self._secret.reveal()}{self._job['generation']}".encode()
+        generation = hashlib.sha256(mark).hexdigest()[:16]
         return DebugSettings(
-            pin=self._job["debug_pin"] or None,
+            pin=self._pin,
             root=self._job["debug_root"],
-            run_secret=secret,
+            run_secret=self._secret,
             generation=generation,
             typed=self._job["typed"],
         )

@@ -5,7 +5,6 @@ It never raises: whoever wrote the function that answers is told by path only wh
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from ..errors import AserveError
 from ..events import ExchangeRecord
 from ..hosts import Hosts, name_of
+from ..safe_log import get_logger
 from ..types import Environ, StartResponse
 from .inbox import Feeds, Inbox, Slot, Verdict
 from .messages import CallbackAnswer, CallbackRequest, page, plain, printable, redirect
@@ -20,7 +20,7 @@ from .options import CallbackOptions
 
 __all__ = ["CallbackApp", "params_of"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 _FORM: Final = "application/x-www-form-urlencoded"
 # More is no answer of an authorization server.

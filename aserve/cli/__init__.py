@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from ..config import ServerConfig
+from ..config import ServerConfig, iter_options
 from ..errors import (
     AppLoadError,
     CallbackError,
@@ -34,8 +34,9 @@ from ..errors import (
 )
 from ..harmless import harmless, harmless_line
 from ..loader import LoadedApp, load_app
+from ..options import DEBUG_PIN_VARIABLE
 from ..resolve import respelled
-from ..supervise import debug_pin, open_browser, shown_command
+from ..supervise import debug_pin, open_browser, shown_command, without_secrets
 from . import callback
 from .commands import RESERVED, DefaultGroup, PlainCommand, ServingCommand
 from .reloading import is_loopback, serve_by_processes, wants_reload
@@ -70,6 +71,11 @@ _TRUST_HELP: Final = (
     "alone, and can vouch for private names and addresses only."
 )
 _PIN_HELP: Final = "Show the PIN of the debugger's console, for the project of this directory."
+_NEW_PIN: Final = click.Option(
+    ["--new", "is_new"], is_flag=True,
+    help="Make another one, and unlock consoles that wrong PINs have locked. Servers that run ask "
+    "for it from then on.",
+)  # fmt: skip
 _UNTRUST_HELP: Final = "Take your development authority out of all stores again."
 
 
@@ -113,7 +119,7 @@ def main(
             PlainCommand("callback", _callback, callback.HELP, callback.options()),
             PlainCommand("trust", lambda: _status_of(trust()), _TRUST_HELP),
             PlainCommand("untrust", lambda: _status_of(untrust()), _UNTRUST_HELP),
-            PlainCommand("pin", _show_pin, _PIN_HELP),
+            PlainCommand("pin", _show_pin, _PIN_HELP, [_NEW_PIN]),
         ]
     )
     try:
@@ -156,6 +162,12 @@ def _fail_to_load(error: AppLoadError) -> int:
 def _gather(given: dict[str, Any]) -> Settings:
     # A flag that may be repeated and was not given is an empty tuple.
     flags = {name: value for name, value in given.items() if value not in (None, ())}
+    context = click.get_current_context(silent=True)
+    for option in iter_options():
+        if option.is_secret and context is not None:
+            # Who keeps what was read is the configuration alone.
+            context.params.pop(option.name, None)
+            given.pop(option.name, None)
     return gather(flags, directory=_current_directory(), environment=os.environ)
 
 
@@ -204,9 +216,18 @@ def _warn_of_unknown_variables(settings: Settings) -> None:
         click.echo(f"aserve: {harmless_line(line)}", err=True)
 
 
-def _show_pin() -> int:
+def _show_pin(is_new: bool) -> int:
     config = _gather({}).resolved.config
-    click.echo(debug_pin(dataclasses.replace(config, debug=True, debug_eval=True)))
+    if is_new:
+        from ..debug.pin import PinStore
+
+        store = PinStore(str(_current_directory()))
+        if config.debug_pin is None and store.renew() is None:
+            return _fail("a new PIN cannot be kept: no folder of this user can be written", 1)
+        store.forgive()
+    pin = debug_pin(dataclasses.replace(config, debug=True, debug_eval=True))
+    assert pin is not None
+    click.echo(pin.reveal())
     return EXIT_STOPPED
 
 
@@ -225,6 +246,7 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from .listen import listen
 
     settings = _with_hosts(settings)
+    _forget_secrets()
     config = settings.resolved.config
     _warn_of_unknown_variables(settings)
     if other := _other_distribution(Path(__file__).parents[2]):
@@ -240,7 +262,7 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
         if config.debug is None:
             config = dataclasses.replace(config, debug=all(map(is_loopback, sockets)))
             settings = settings.with_config(config)
-        pin = debug_pin(config) if is_terminal else ""
+        pin = debug_pin(config) if is_terminal else None
         is_watching = not is_demo and wants_reload(config, sockets, is_terminal=is_terminal)
         if is_watching or (config.processes > 1 and not is_demo):
             features = ("reload",) if is_watching else ()
@@ -273,6 +295,13 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     if must_leave:
         _leave_now(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _forget_secrets() -> None:
+    """Take away what was read, from where the app and its error pages would show it."""
+    os.environ.pop(DEBUG_PIN_VARIABLE, None)
+    for words in (sys.argv, sys.orig_argv):
+        words[:] = without_secrets(words)
 
 
 def _debug_settings() -> DebugSettings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import ServerConfig
 from ..errors import ConfigError
+from ..options import DEBUG_PIN_VARIABLE
 from ..supervise import AVAILABLE, Plan, check_is_possible, shown_command, supervise
 from .settings import Settings, read_env_files
 
@@ -97,4 +98,5 @@ class _Variables:
                 print(f"aserve: {error}", file=sys.stderr)
         else:
             self._last = {name: value for name, (value, _) in found.items()}
+            self._last.pop(DEBUG_PIN_VARIABLE, None)
         return self._last

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ..config import APP_OPTION, ServerConfig, iter_options
 from ..errors import ConfigError
-from ..options import ENVIRONMENT_PREFIX
+from ..options import DEBUG_PIN_VARIABLE, ENVIRONMENT_PREFIX
 from ..resolve import Inputs, Resolved, resolve
 
 __all__ = ["Settings", "gather", "read_env_files", "table", "unknown_variables"]
@@ -60,6 +60,8 @@ def gather(
     resolved = resolve(Inputs(flags, {**variables, **environment}, file_values, file_name, origins))
     if project is not None and resolved.sources["app"].kind == "file":
         directory = project.parent
+    # What was read is for the server alone.
+    variables.pop(DEBUG_PIN_VARIABLE, None)
     return Settings(resolved, directory, variables)
 
 

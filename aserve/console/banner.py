@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from .._version import __version__
 from ..config import ServerConfig
 from ..net.address import network_address
+from ..sealed import Sealed
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +43,7 @@ class About(NamedTuple):
     features: tuple[str, ...] = ()
     started_at: float | None = None
     has_keys: bool = False
-    pin: str = ""
+    pin: Sealed | None = None
 
 
 class ReadyServer(Protocol):
@@ -123,7 +124,7 @@ def wide_banner(config: ServerConfig, about: About, places: Places, elapsed: flo
     rows += [("Network", url) for url in places.network]
     rows.append(("On", ", ".join(features)))
     if about.pin:
-        rows.append(("PIN", about.pin))
+        rows.append(("PIN", about.pin.reveal()))
     lines = ["", f"  aserve {__version__}  ready in {elapsed:.0f} ms", ""]
     lines += [f"  {label:<9}{value}" for label, value in rows]
     lines.append("")

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 from ..harmless import harmless
+from ..safe_log import get_logger
 
 __all__ = [
     "ACCESS",
@@ -26,9 +27,9 @@ __all__ = [
     "wants_colour",
 ]
 
-_PACKAGE: Final = logging.getLogger("aserve")
+_PACKAGE: Final = get_logger("aserve")
 ACCESS: Final = logging.getLogger("aserve.access")
-_ERROR: Final = logging.getLogger("aserve.error")
+_ERROR: Final = get_logger("aserve.error")
 
 _RESET: Final = "\x1b[0m"
 _NAME: Final[Any] = type.__dict__["__name__"]

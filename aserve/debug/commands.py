@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
@@ -16,7 +16,8 @@ from .console import Console
 from .editor import EditorError, has_editor, open_in_editor
 from .gate import Gate
 from .guard import Guard
-from .model import Frame, RequestView
+from .model import Frame, RequestView, with_texts
+from .peek import is_ours
 from .places import variables
 from .store import Dropped, Elsewhere, Store
 from .values import children, describe, look_up
@@ -161,22 +162,26 @@ class Commands:
 
     def locals(self, asked: Any, environ: Environ, cookies: Any) -> dict[str, Any]:
         frame = self._frame(self._report(asked, environ), asked)
-        return {"values": [asdict(value) for value in describe(variables(frame))]}
+        self._require_pin(environ)
+        return self._values(variables(frame))
 
     def expand(self, asked: Any, environ: Environ, cookies: Any) -> dict[str, Any]:
         frame = self._frame(self._report(asked, environ), asked)
+        self._require_pin(environ)
         path = asked.get("path")
         if not isinstance(path, list) or not all(type(step) in (str, int) for step in path):
             raise _Refused("bad-request", "A path is a name and then numbers.")
         try:
-            value = look_up(frame.f_locals, path)
+            value = look_up({} if is_ours(frame) else frame.f_locals, path)
         except LookupError:
             raise _Refused("bad-request", "It is not there any more.") from None
-        return {"values": [asdict(part) for part in describe(children(value))]}
+        return self._values(children(value))
 
     def open(self, asked: Any, environ: Environ, cookies: Any) -> dict[str, Any]:
         if not self.guard.is_local(environ):
             raise _Refused("editor", "Editors are opened from this machine only.")
+        if not self.is_unlocked(environ):
+            raise _Refused("pin", "The PIN is needed.")
         report = self._report(asked, environ)
         frame = self._frame(report, asked)
         # Where it was when it failed; the living frame may have gone on.
@@ -197,7 +202,7 @@ class Commands:
             return {}
         attempt = self.gate.try_pin(str(asked.get("pin", "")))
         if attempt.state == "locked":
-            text = "Too many wrong PINs: the debugger is locked until the server starts again."
+            text = "Too many wrong PINs: `aserve pin --new` makes another one."
             raise _Refused("locked", text)
         if attempt.state == "wrong":
             left = attempt.left
@@ -223,10 +228,20 @@ class Commands:
             text = "The console is for this machine only: --debug-eval-from-network opens it."
             raise _Refused("no-eval", text)
 
-    def _console(self, asked: Any, environ: Environ) -> Console:
+    def _require_pin(self, environ: Environ) -> None:
+        """For all that reads beyond what the page has shown at first."""
         self._require_eval(environ)
         if not self.is_unlocked(environ):
             raise _Refused("pin", "The PIN is needed.")
+
+    def _values(self, objects: Sequence[tuple[str, object]]) -> dict[str, Any]:
+        values = describe(objects)
+        if self.gate is not None:
+            values = with_texts(values, self.gate.hider())
+        return {"values": [asdict(value) for value in values]}
+
+    def _console(self, asked: Any, environ: Environ) -> Console:
+        self._require_pin(environ)
         report = self._report(asked, environ)
         number = asked.get("frame")
         if report.captured is None and number == 0:

@@ -5,24 +5,27 @@ Imported at the first one. `answer` and `fail` are called in the thread of the r
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ..harmless import harmless, harmless_line
+from ..safe_log import get_logger, log_exception
+from ..sealed import Sealed
 from .capture import capture
 from .commands import Commands, Report, again_elsewhere
 from .gate import Gate
 from .guard import Guard, is_secure
+from .model import with_texts
 from .page import PageSettings, render, render_console
 from .pin import load_pin
 from .request import view_request
-from .settings import PREFIX, DebugSettings
+from .settings import PREFIX, DebugSettings, pin_of_environment
 from .store import Elsewhere, Store
 from .text import markdown, plain
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Debugger"]
 
-_log = logging.getLogger("aserve")
+_log = get_logger("aserve")
 
 _REFUSED: Final = b"The application failed; its log says why.\n"
 # What stands around the app; `aserve.demo` is one.
@@ -53,18 +56,25 @@ class Debugger:
         self._console_path = console_path
         self._root = settings.directory
         self._generation = settings.generation or secrets.token_hex(8)
-        secret = settings.run_secret or secrets.token_bytes(32)
+        secret = settings.run_secret
+        if not isinstance(secret, Sealed):
+            secret = Sealed(secrets.token_hex(32))
         # Every process of the run accepts the pages of the others.
         self._token = _derived_token(secret)
         self._guard = Guard(
             settings.allowed_hosts, self._token, eval_from_network=settings.eval_from_network
         )
-        pin = load_pin(self._root, settings.configured_pin) if evalex else None
+        configured = settings.configured_pin
+        pin = load_pin(self._root, configured) if evalex else None
+        gate = None
+        if pin is not None:
+            gate = Gate(pin, secret, self._root, is_configured=configured is not None)
+        self._gate = gate
         self._store: Store[Report] = Store()
         self._commands = Commands(
             store=self._store,
             guard=self._guard,
-            gate=Gate(pin, secret, self._root) if pin is not None else None,
+            gate=gate,
             evalex=evalex,
             editor=settings.editor or os.environ.get("ASERVE_EDITOR") or None,
             root=self._root,
@@ -96,10 +106,15 @@ class Debugger:
         Raises:
             Exception: `error` itself, if the response has begun: the server cuts it, and logs.
         """
+        pin_of_environment()  # an app may have read a file of variables by itself
         captured = capture(error, skip=_OWN, root=self._root)
         # Flask keeps its request there, and nowhere else.
         request = getattr(contexts[-1], "request", None) if contexts else None
-        report = Report(captured, view_request(environ, request), tuple(contexts))
+        view = view_request(environ, request)
+        hide = self._hider()
+        captured = replace(captured, problem=with_texts(captured.problem, hide))
+        view = with_texts(view, hide)
+        report = Report(captured, view, tuple(contexts))
         shown = error.with_traceback(_without_own_frames(error))
         # "h2c" is offered by clients that are as content with HTTP/1.1.
         if environ.get("HTTP_UPGRADE", "h2c").lower() != "h2c":
@@ -119,8 +134,11 @@ class Debugger:
             self._tell_where(name or self._store.add(report), environ)
             raise shown.with_traceback(trace)  # noqa: B904
         where = f"{environ.get('REQUEST_METHOD', '')} {_shown(_path_of(environ))}"
-        _log.error("%s: the application raised an exception", where, exc_info=shown)
+        log_exception(_log, f"{where}: the application raised an exception", shown, hide)
         return [body]
+
+    def _hider(self) -> Callable[[str], str]:
+        return self._gate.hider() if self._gate is not None else lambda text: text
 
     def _is_for_page(self, environ: Environ) -> bool:
         return "text/html" in environ.get("HTTP_ACCEPT", "") and self._guard.may_see(environ)
@@ -214,10 +232,11 @@ class Debugger:
         )  # fmt: skip
 
 
-def _derived_token(secret: bytes) -> str:
+def _derived_token(secret: Sealed) -> str:
     import hashlib
 
-    return hashlib.sha256(b"aserve debug token\0" + secret).hexdigest()[:32]
+    key = bytes.fromhex(secret.reveal())
+    return hashlib.sha256(b"aserve debug token\0" + key).hexdigest()[:32]
 
 
 def _headers(kind: str, body: bytes) -> WSGIHeaders:

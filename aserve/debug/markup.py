@@ -7,13 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from ..harmless import harmless
+
 __all__ = ["Content", "Markup", "element", "fragment", "json_block", "raw_block", "visible"]
 
-# Controls, halves of pairs and marks of writing direction: they cannot be sent, or hide what the
-# text around them says.
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
 _SPECIAL: Final = re.compile("[&<>\"']")
 _NAMES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
 _VOID: Final = frozenset({"link", "meta", "input"})
@@ -31,12 +28,7 @@ Content: TypeAlias = "str | Sequence[Content]"
 
 def visible(text: str) -> str:
     """The text with escapes in place of what cannot be seen or sent; line ends are `\\n`."""
-    if not _INVISIBLE.search(text):
-        return text
-    return _INVISIBLE.sub(
-        lambda found: found[0].encode("unicode_escape").decode("ascii"),
-        text.replace("\r\n", "\n"),
-    )
+    return harmless(text.replace("\r\n", "\n"))
 
 
 def _escape(text: str) -> str:
@@ -55,7 +47,7 @@ def fragment(content: Content) -> Markup:
     return Markup("".join([fragment(part) for part in content]))
 
 
-def element(tag: str, content: Content = "", **attributes: str | bool) -> Markup:
+def element(tag: str, content: Content = "", /, **attributes: str | bool) -> Markup:
     """An element.
 
     Args:

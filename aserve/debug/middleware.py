@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError, WSGIError
-from ..options import debug_pin_value
+from ..options import DEBUG_PIN_VARIABLE, debug_pin_value
+from ..safe_log import get_logger
+from ..sealed import Sealed
 from .settings import PREFIX, DebugSettings
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DebuggedApplication"]
 
-_log = logging.getLogger("aserve")
+_log = get_logger("aserve")
 
 _Contexts: TypeAlias = list[AbstractContextManager[object]]
 
@@ -69,10 +71,8 @@ class DebuggedApplication:
             with contextlib.suppress(OSError):
                 settings = dataclasses.replace(settings, root=settings.directory)
         self._settings = settings
-        pin = settings.configured_pin
-        if pin and (fix := debug_pin_value(pin)) is not None:
-            raise ConfigError("debug_pin", "...", fix)
-        if evalex and pin == "off" and settings.run_secret is None:
+        is_off = _is_off(settings)
+        if evalex and is_off and settings.run_secret is None:
             # Who has handed in a secret has said so by itself, and one time for all processes.
             _log.warning("the console of the debugger asks for no PIN: ASERVE_DEBUG_PIN is off")
         self._own = (PREFIX, console_path) if console_path and evalex else (PREFIX,)
@@ -122,6 +122,24 @@ class DebuggedApplication:
 
                 self._made = Debugger(self._evalex, self._console_path, self._settings)
             return self._made
+
+
+def _is_off(settings: DebugSettings) -> bool:
+    """Whether no PIN is asked for.
+
+    The variable stays where it is until something fails: a reloader of another server, in whose
+    parent this object is made, too, hands its environment on.
+
+    Raises:
+        ConfigError: The PIN cannot be used.
+    """
+    given = settings.pin or os.environ.get(DEBUG_PIN_VARIABLE)
+    if not given:
+        return False
+    pin = Sealed.of(given).reveal()
+    if (fix := debug_pin_value(pin)) is not None:
+        raise ConfigError("debug_pin", "...", fix)
+    return pin == "off"
 
 
 class _Watched:

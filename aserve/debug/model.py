@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from operator import is_
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 __all__ = [
     "Frame",
@@ -13,6 +15,7 @@ __all__ = [
     "RequestView",
     "SourceLine",
     "Value",
+    "with_texts",
 ]
 
 
@@ -134,3 +137,30 @@ class RequestView:
     method: str
     url: str
     sections: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+
+_T = TypeVar("_T")
+
+
+def with_texts(item: _T, change: Callable[[str], str]) -> _T:
+    """A copy of what is shown with each of its texts changed; the very same where none was.
+
+    Args:
+        item: Anything of this module, or a tuple of it.
+        change: Returns what stands in place of a text.
+    """
+    return cast("_T", _with_texts(item, change))
+
+
+def _with_texts(item: Any, change: Callable[[str], str]) -> Any:
+    if type(item) is str:
+        return change(item)
+    if type(item) is tuple:
+        made = tuple(_with_texts(part, change) for part in item)
+        return item if all(map(is_, made, item)) else made
+    if not is_dataclass(item):
+        return item
+    parts = {field.name: getattr(item, field.name) for field in fields(item)}
+    changed = {name: _with_texts(part, change) for name, part in parts.items()}
+    changed = {name: part for name, part in changed.items() if part is not parts[name]}
+    return replace(cast("Any", item), **changed) if changed else item

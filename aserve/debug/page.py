@@ -114,6 +114,7 @@ def _document(title: str, body: list[Content], settings: PageSettings) -> str:
     ]
     tail: list[Content] = [
         _banner(),
+        _unlock(),
         _console(),
         json_block(_for_the_script(settings), "settings"),
         raw_block("script", _assets(_SCRIPTS), type="module", nonce=settings.nonce),
@@ -234,9 +235,8 @@ def _help() -> Markup:
     )
 
 
-def _console() -> Markup:
-    """What the script puts into a frame."""
-    pin_field = element(
+def _pin_form(*more: Content, is_hidden: bool = False) -> Markup:
+    field = element(
         "label",
         [
             "PIN ",
@@ -244,18 +244,24 @@ def _console() -> Markup:
                     spellcheck="false", class_="pin-field"),
         ],
     )  # fmt: skip
-    pin = element(
-        "form",
-        [
-            pin_field,
-            element("button", "Unlock", type="submit"),
-            element("p", "", class_="status", role="status"),
-        ],
-        class_="pin",
-        hidden=True,
-    )
+    status = element("p", "", class_="status", role="status")
+    button = element("button", "Unlock", type="submit")
+    return element("form", [field, button, *more, status], class_="pin", hidden=is_hidden)
+
+
+def _unlock() -> Markup:
+    """Asks for the PIN, for whatever needs it outside of the consoles."""
+    title = element("h2", "This needs the PIN", id="unlock-title")
+    form = _pin_form(_button("close-unlock", "Cancel"))
+    return element("dialog", [title, form], id="unlock", aria_labelledby="unlock-title")
+
+
+def _console() -> Markup:
+    """What the script puts into a frame."""
+    pin = _pin_form(is_hidden=True)
     field = element("textarea", "", rows="1", spellcheck="false", autocapitalize="off",
-                    autocomplete="off", aria_label="Python code")  # fmt: skip
+                    autocomplete="off", aria_label="Python code",
+                    title="Tab completes; Escape, then Tab leaves")  # fmt: skip
     prompt = element(
         "form",
         [element("span", ">>>", class_="mark-of-prompt", aria_hidden="true"), field],

@@ -6,6 +6,7 @@ others can know. SHA-256 is the only hash, so that it works where others are for
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -20,6 +21,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from ..errors import ConfigError
+from ..sealed import Sealed
 from .lockfile import locked, read_all
 
 __all__ = [
@@ -60,7 +62,7 @@ class PinStore:
         """The file for `Lock`; None if no directory can be written."""
         return str(self._path("tries")) if self._directory is not None else None
 
-    def pin(self) -> str:
+    def pin(self) -> Sealed:
         """Return the PIN, made now if there is none that can be trusted.
 
         Processes that start at once agree on one. Where no directory can be written it is
@@ -68,11 +70,40 @@ class PinStore:
         """
         if self._directory is not None:
             try:
-                return self._read() or self._create()
+                return Sealed(self._read() or self._create())
             except OSError:
                 pass
         with _here_lock:
-            return _only_here.setdefault(self._name, _new_pin())
+            if self._name not in _only_here:
+                _only_here[self._name] = Sealed(_new_pin())
+            return _only_here[self._name]
+
+    def stored(self) -> Sealed | None:
+        """The PIN of the file as it is now; None if there is none that can be trusted."""
+        pin = self._read() if self._directory is not None else None
+        return Sealed(pin) if pin is not None else None
+
+    def renew(self) -> Sealed | None:
+        """Make another PIN, and forgive all wrong ones; None where it cannot be kept.
+
+        Servers that run ask for the new one from then on. Any thread.
+        """
+        if self._directory is None:
+            return None
+        try:
+            with locked(str(self._path("lock"))):
+                pin = _new_pin()
+                _write(self._path("pin"), pin)
+        except OSError:
+            return None
+        self.forgive()
+        return Sealed(pin)
+
+    def forgive(self) -> None:
+        """Let consoles that too many wrong PINs have locked take a PIN again."""
+        if self._directory is not None:
+            with contextlib.suppress(OSError), locked(str(self._path("tries"))) as fd:
+                _save(fd, {})
 
     def _path(self, kind: str) -> Path:
         assert self._directory is not None
@@ -103,11 +134,11 @@ class PinStore:
         return pin
 
 
-_only_here: Final[dict[str, str]] = {}
+_only_here: Final[dict[str, Sealed]] = {}
 _here_lock: Final = threading.Lock()
 
 
-def load_pin(project: str, configured: str | None) -> str | None:
+def load_pin(project: str, configured: Sealed | None) -> Sealed | None:
     """Return the PIN to ask for; None if none is asked for.
 
     Args:
@@ -119,13 +150,13 @@ def load_pin(project: str, configured: str | None) -> str | None:
     """
     if configured is None:
         return PinStore(project).pin()
-    text = configured.strip()
+    text = configured.reveal().strip()
     if text.lower() == "off":
         return None
     if not re.fullmatch("[0-9-]+", text) or len(_digits(text)) < 4:
         fix = "cannot be used: give at least four digits, with or without dashes, or `off`"
         raise ConfigError("debug_pin", _Unsaid(), fix)
-    return text
+    return Sealed(text)
 
 
 class _Unsaid:
@@ -156,22 +187,25 @@ class Lock:
     no try: browsers send them after each restart.
 
     Args:
-        pin: The right one.
         run_secret: The same in all processes of the run.
         state: The file, see `PinStore.tries`; None to count in this process.
     """
 
-    def __init__(self, pin: str, run_secret: bytes, state: str | None) -> None:
-        self._right = _digest(pin)
-        self._run = hashlib.sha256(b"aserve run\0" + run_secret).hexdigest()[:32]
+    def __init__(self, run_secret: Sealed, state: str | None) -> None:
+        name = b"aserve run\0" + bytes.fromhex(run_secret.reveal())
+        self._run = hashlib.sha256(name).hexdigest()[:32]
         self._state = state
         self._known = 0
         self._thread_lock = threading.Lock()
 
-    def try_pin(self, given: str) -> Attempt:
+    def try_pin(self, given: str, pin: Sealed) -> Attempt:
         """Compare in constant time; dashes and spaces do not matter. Any thread.
 
         It is counted before it is compared, and in the file before the answer is known.
+
+        Args:
+            given: What was entered.
+            pin: The right one.
         """
         with self._thread_lock:
             if self._state is not None:
@@ -182,18 +216,23 @@ class Lock:
                         if self._known >= MOST_TRIES:
                             return Attempt("locked", 0)
                         _save(fd, {**counts, self._run: self._known + 1})
-                        attempt = self._compare(given)
+                        attempt = self._compare(given, pin)
                         if attempt.state == "unlocked":
                             _save(fd, counts)
                         return attempt
                 except OSError:
                     pass  # what this process knows is better than nothing
-            return self._compare(given)
+            return self._compare(given, pin)
 
-    def _compare(self, given: str) -> Attempt:
+    def forgive(self) -> None:
+        """Forget the wrong ones of this process, for there is another PIN now."""
+        with self._thread_lock:
+            self._known = 0
+
+    def _compare(self, given: str, pin: Sealed) -> Attempt:
         if self._known >= MOST_TRIES:
             return Attempt("locked", 0)
-        if hmac.compare_digest(_digest(given), self._right):
+        if hmac.compare_digest(_comparable(given), _comparable(pin.reveal())):
             self._known = 0
             return Attempt("unlocked", MOST_TRIES)
         self._known += 1
@@ -210,7 +249,7 @@ def cookie_name(project: str) -> str:
     return f"aserve_debug_{hashlib.sha256(os.fsencode(project)).hexdigest()[:8]}"
 
 
-def cookie_value(run_secret: bytes, pin: str, now: float) -> str:
+def cookie_value(run_secret: Sealed, pin: Sealed, now: float) -> str:
     """What proves for one day that the PIN was entered in this run.
 
     Args:
@@ -222,7 +261,7 @@ def cookie_value(run_secret: bytes, pin: str, now: float) -> str:
     return f"{expiry}.{_signature(run_secret, pin, expiry)}"
 
 
-def is_valid_cookie(value: str, run_secret: bytes, pin: str, now: float) -> bool:
+def is_valid_cookie(value: str, run_secret: Sealed, pin: Sealed, now: float) -> bool:
     """Whether the value is of `cookie_value`, and not too old. Any text may be asked for."""
     expiry, _, signature = value.partition(".")
     if not re.fullmatch("[0-9]{1,12}", expiry):
@@ -247,9 +286,11 @@ def set_cookie_header(value: str, *, secure: bool, name: str, path: str) -> str:
     return header + "; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
 
 
-def _signature(run_secret: bytes, pin: str, expiry: str) -> str:
-    message = f"aserve cookie\0{expiry}\0{_digits(pin)}".encode("utf-8", "surrogatepass")
-    return hmac.new(run_secret, message, hashlib.sha256).hexdigest()
+def _signature(run_secret: Sealed, pin: Sealed, expiry: str) -> str:
+    # Of the PIN, too: a new one ends what was unlocked with the one before. Whoever has seen a
+    # signature cannot try all PINs, for the secret is nowhere to be seen.
+    message = f"aserve cookie\0{expiry}\0{_digits(pin.reveal())}".encode("utf-8", "surrogatepass")
+    return hmac.new(bytes.fromhex(run_secret.reveal()), message, hashlib.sha256).hexdigest()
 
 
 def _digits(pin: str) -> str:
@@ -257,7 +298,8 @@ def _digits(pin: str) -> str:
     return re.sub(r"[\s-]", "", pin)
 
 
-def _digest(pin: str) -> bytes:
+def _comparable(pin: str) -> bytes:
+    # Of one length, whatever was entered.
     return hashlib.sha256(_digits(pin).encode("utf-8", "surrogatepass")).digest()
 
 

@@ -16,7 +16,7 @@ from types import (
 from typing import Any, Final, NamedTuple
 
 from .model import Frame, Mark, Repetition, SourceLine
-from .peek import clean, head_of
+from .peek import clean, head_of, is_ours
 from .source import Files, mark_of, printable
 from .templates import is_jinja, jinja_lines
 
@@ -196,8 +196,8 @@ def _syntax_mark(error: SyntaxError, line: int) -> Mark | None:
 def variables(frame: FrameType, most: int | None = None) -> list[tuple[str, object]]:
     """The variables of a frame that are worth a look, in the order to show them.
 
-    Names of the language (`__file__`) are left out; so are modules and functions at the level of
-    a module, and elsewhere they come last.
+    There are none of this package's frames. Names of the language (`__file__`) are left out; so are
+    modules and functions at the level of a module, and elsewhere they come last.
 
     Args:
         frame: Running or done.
@@ -205,6 +205,8 @@ def variables(frame: FrameType, most: int | None = None) -> list[tuple[str, obje
 
     Thread: any.
     """
+    if is_ours(frame):
+        return []
     data: list[tuple[str, object]] = []
     code: list[tuple[str, object]] = []
     for name, value in _locals(frame):

@@ -15,6 +15,7 @@ from .peek import (
     bases_of,
     clean,
     head_of,
+    is_ours,
     type_name,
     vars_of,
 )
@@ -151,6 +152,9 @@ class _Writer:
     def write(self, obj: Any, levels: int) -> None:
         """Write an object, and what is in it for so many levels."""
         kind = type(obj)
+        if is_ours(obj):
+            self._add(f"<{type_name(kind)} of aserve>")
+            return
         slot = _slot_of(kind)
         room = max(self._room, _LEAST_OF_A_LEAF)
         if sequence := _SEQUENCES.get(id(slot)):

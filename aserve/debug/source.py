@@ -12,8 +12,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
+from ..harmless import same_length
 from .model import Mark, SourceLine
-from .peek import UNCLEAN
 
 __all__ = ["Files", "Place", "mark_of", "printable"]
 
@@ -118,7 +118,7 @@ class Files:
 def printable(line: str) -> str:
     """A line of source without its end; what cannot be shown is one character, so columns hold."""
     text = line.rstrip("\r\n")[:_MOST_OF_A_LINE]
-    return text if text.isprintable() else UNCLEAN.sub("\ufffd", text.replace("\x0c", " "))
+    return text if text.isprintable() else same_length(text.replace("\x0c", " "))
 
 
 def _read(file: str, module_globals: dict[str, Any] | None) -> Sequence[str]:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .model import Value
-from .peek import attributes, bases_of, clean, head_of, type_name, vars_of
+from .peek import attributes, bases_of, clean, head_of, is_ours, type_name, vars_of
 from .redact import HIDDEN, hide_quoted, is_secret
 from .reprs import MOST_OF_A_KEY, is_plain, is_secret_key, key_text, text_of
 
@@ -207,6 +207,8 @@ def _container(kind: type) -> Any:
 
 
 def _parts(obj: object) -> Iterator[tuple[str, object]]:
+    if is_ours(obj):
+        return
     yield from _items(obj)
     yield from _extras(obj)
 

@@ -35,6 +35,7 @@ class Launch:
         on_ready: Called when a generation serves, with what it says of its app.
         on_failed: Called when one cannot be loaded, with its report; True ends the supervisor.
         on_open: Called for the key that opens a browser.
+        on_pin: Called for the key that shows the PIN.
         tell: Prints a line.
         write: Prints a text as it is.
         polling: Seconds between two looks at the files; None for events of the system.
@@ -56,6 +57,7 @@ class Launch:
     on_ready: Callable[[Message], object]
     on_failed: Callable[[Message], bool]
     on_open: Callable[[], object]
+    on_pin: Callable[[], object]
     tell: Callable[[str], object]
     write: Callable[[str], object]
     own_hosts: Hosts

@@ -79,6 +79,7 @@ class Supervisor:
                 "r": self.reload,
                 "q": self.stop,
                 "o": launch.on_open,
+                "p": launch.on_pin,
                 "c": lambda: launch.write(CLEAR_SCREEN),
                 "h": lambda: launch.tell(HELP),
                 "?": lambda: launch.tell(HELP),

@@ -12,7 +12,9 @@ from .snapshot import Change
 
 __all__ = ["CLEAR_SCREEN", "HELP", "describe", "fate", "may_be_a_collision"]
 
-HELP: Final = "Keys: r reload, o open the browser, c clear the screen, q quit, h this help"
+HELP: Final = (
+    "Keys: r reload, o open the browser, p show the PIN, c clear the screen, q quit, h this help"
+)
 
 # ECMA-48: the screen, what was scrolled out of it (xterm's extension), and home.
 CLEAR_SCREEN: Final = "\x1b[2J\x1b[3J\x1b[H"

@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from ..hosts import HostCheck
+from ..safe_log import get_logger
 from .connection import Connection
 from .interfaces import Host, Member
 from .job import Job
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAUSE", "Handshake", "Listener"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # Connections accepted at a time, so that a burst does not starve the others.
 _BATCH: Final = 16

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import math
 import socket
 import struct
@@ -33,6 +32,7 @@ from ..http.h1 import H1Connection
 from ..http.response import simple_response
 from ..http.state import Receiving, Sending
 from ..net.address import peer_of
+from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from . import filesend
 from .direct import DirectPath
@@ -45,7 +45,7 @@ from .tunnel import Tunnel
 
 __all__ = ["DOUBT_SECONDS", "LINGER_SECONDS", "Connection"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # nginx's lingering_timeout: how long a client may go on sending after the last answer.
 LINGER_SECONDS: Final = 5.0

@@ -27,7 +27,6 @@ gives it back by posting to the loop. `lent` is the loop's own note, read by nob
 from __future__ import annotations
 
 import functools
-import logging
 import select
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -36,6 +35,7 @@ from ..errors import LocalProtocolError
 from ..events import Data, Event, ExchangeRecord, Request, Response
 from ..http.h1 import H1Connection
 from ..http.state import Receiving
+from ..safe_log import get_logger
 from .exchange import Carrier, Exchange
 from .interfaces import Host
 from .patience import Watch
@@ -44,7 +44,7 @@ from .transport import READ_SIZE, SocketTransport
 
 __all__ = ["DirectPath"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # How long a worker waits for the next piece of a long body by itself. Between two pieces of an
 # upload at 100 Mbit/s lie 10 ms, but then speed is not what matters.

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import logging
 import socket
 import threading
 from collections import deque
@@ -32,6 +31,7 @@ from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
 from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
 from ..harmless import harmless_line
 from ..http.response import simple_response
+from ..safe_log import get_logger
 from ..types import Environ, InputStream, WSGIApp
 from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
@@ -46,7 +46,7 @@ _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
 
 __all__ = ["Carrier", "Direct", "Exchange"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # How long a worker waits for its client before it lends its thread: most are quicker.
 _PATIENCE_SECONDS: Final = 0.005

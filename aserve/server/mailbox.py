@@ -13,11 +13,12 @@ by this round or causes another one; a message can never wait without a wake-up.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
+
+from ..safe_log import get_logger
 
 __all__ = ["ROUND_SECONDS", "Mailbox"]
 
@@ -26,7 +27,7 @@ __all__ = ["ROUND_SECONDS", "Mailbox"]
 # to 0.2 ms, when it writes half a megabyte.
 ROUND_SECONDS: Final = 0.001
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 
 class Mailbox:

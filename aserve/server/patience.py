@@ -7,17 +7,17 @@ whether it has lasted too long: see `aserve.server.wheel`.
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 from typing import Final, Protocol
 
 from ..config import Timeouts
 from ..errors import RemoteProtocolError
+from ..safe_log import get_logger
 from .wheel import FAR, Wheel
 
 __all__ = ["Patience", "Phase", "Watch", "Watched", "shortest"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # A client that takes its answer slowly is looked at so many times before its time is up: what it
 # has taken is only known then.

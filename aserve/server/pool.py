@@ -36,13 +36,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter, process_time
 from typing import Final, Protocol
 
+from ..safe_log import get_logger
 from .job import Job, Running
 
 __all__ = ["BUSY_STALL_SECONDS", "IDLE_SECONDS", "STALL_SECONDS", "Source", "WorkerPool"]
@@ -71,7 +71,7 @@ _BUSY: Final = 0.7
 # Threads in the place of those that wait for a client; beyond it those count again.
 _MOST_LENT: Final = 512
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 
 class Source(Protocol):

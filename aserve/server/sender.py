@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 from enum import Enum
@@ -17,12 +16,13 @@ from typing import Final
 from ..errors import LocalProtocolError
 from ..events import Data, EndOfMessage, Response
 from ..http.h1 import H1Connection
+from ..safe_log import get_logger
 from .exchange import Exchange
 from .outbox import FileTurn, Item, Whole
 
 __all__ = ["Outcome", "Sender", "serialize_whole"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # What is gathered before it is written; the size of a socket's buffer, so more brings nothing.
 _WRITE_SIZE: Final = 65_536

@@ -7,7 +7,6 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 import threading
@@ -19,6 +18,7 @@ from ..config import ServerConfig
 from ..errors import LocalProtocolError
 from ..events import ErrorRecord, ExchangeRecord
 from ..net.address import urls_of
+from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
 from .accepting import PAUSE, Handshake, Listener
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # When a person who stops the server is told what it waits for: most requests are over by then.
 _ANNOUNCE_SECONDS: Final = 0.1

@@ -10,14 +10,15 @@ Everything here runs on the loop thread.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 from typing import Any, Final, Protocol, cast
 
+from ..safe_log import get_logger
+
 __all__ = ["READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # What one read takes at most. asyncio asks for 256 KiB, which the allocator fetches from the
 # system and gives back each time (20 us, where 128 KiB take 2.3 us in all).

@@ -16,15 +16,16 @@ is seen one revolution later, which is late and not lost.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable
 from math import ceil
 from typing import Final, Protocol
 
+from ..safe_log import get_logger
+
 __all__ = ["FAR", "Timed", "Wheel"]
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 # One turn, unless a time-out is shorter than some of them.
 _TURN_SECONDS: Final = 1.0

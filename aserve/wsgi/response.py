@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import functools
-import logging
 import re
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from ..errors import WSGIError
 from ..events import Response
+from ..safe_log import get_logger
 from ..types import Environ, ExcInfo, Write, WSGIApp, WSGIHeaders
 from .file_wrapper import FileWrapper
 
@@ -27,7 +27,7 @@ _BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # PEP 3333 "Other HTTP Features": an application may not frame its own message.
 _FRAMING: Final = ("transfer-encoding", "keep-alive")
 
-_log: Final = logging.getLogger("aserve.error")
+_log: Final = get_logger("aserve.error")
 
 
 class Sink(Protocol):

@@ -125,6 +125,7 @@ def test_a_healthy_request_leaves_no_garbage(kind: Any) -> None:
 def test_what_no_page_shows_pushes_none_out() -> None:
     """Images that a foreign page asks for, say, or a probe that fails every second."""
     client = Client()
+    client.unlock()
     elsewhere = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_MODE": "no-cors"}
     for _ in range(10):
         ask(client.app, **{**PAGE, **elsewhere})

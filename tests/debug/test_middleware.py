@@ -140,7 +140,10 @@ def test_a_client_that_left_is_no_failure(caplog: pytest.LogCaptureFixture) -> N
 
 def test_locals_and_their_parts() -> None:
     client = Client()
-    frame = client.settings_frame = 0
+    frame = 0
+    for command in ("locals", "expand", "open"):
+        assert client.command(command, frame=frame, path=["word"])["error"] == "pin"
+    client.unlock()
     values = {value["name"]: value for value in client.command("locals", frame=frame)["values"]}
     assert values["word"]["text"] == "'local value'"
     assert values["numbers"]["can_expand"]
@@ -221,7 +224,7 @@ def test_without_evaluation() -> None:
     client.app, client.settings = app, settings
     assert client.command("eval", frame=0, code="1")["error"] == "no-eval"
     assert client.command("unlock", pin=PIN)["error"] == "no-eval"
-    assert client.command("locals", frame=0)["ok"]
+    assert client.command("locals", frame=0)["error"] == "no-eval"
 
 
 def test_no_pin_is_a_choice_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -243,6 +246,7 @@ def test_a_console_of_its_own() -> None:
 
 def test_the_oldest_are_let_go() -> None:
     client = Client()
+    client.unlock()
     for _ in range(10):
         ask(client.app, **PAGE)
     assert client.command("alive") == {
@@ -254,6 +258,7 @@ def test_the_oldest_are_let_go() -> None:
 
 def test_another_process_has_it() -> None:
     client = Client()
+    client.unlock()
     prefix = client.settings["report"]
     client.settings = {**client.settings, "report": "z" + prefix[1:]}
     # Of an id that this process cannot have made, nothing is known.

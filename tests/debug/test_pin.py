@@ -27,9 +27,20 @@ from aserve.debug.pin import (
     set_cookie_header,
 )
 from aserve.errors import ConfigError
+from aserve.sealed import Sealed
 
 RIGHT = "123-456-789"
 SECRET = b"s" * 32
+
+
+class Tries:
+    """A lock whose right PIN is `RIGHT`."""
+
+    def __init__(self, secret: bytes, state: str | None) -> None:
+        self._lock = Lock(Sealed(secret.hex()), state)
+
+    def try_pin(self, given: str) -> Attempt:
+        return self._lock.try_pin(given, Sealed(RIGHT))
 
 
 @pytest.fixture
@@ -70,14 +81,21 @@ def run_all(code: str, *arguments: str, count: int) -> list[str]:
             process.communicate()
 
 
+def loaded(project: str) -> str:
+    """The PIN of a project."""
+    pin = load_pin(project, None)
+    assert pin is not None
+    return pin.reveal()
+
+
 # The PIN
 
 
 def test_a_pin_is_kept_for_the_user_alone(state: Path, tmp_path: Path) -> None:
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     assert pin is not None
     assert re.fullmatch(r"\d{3}-\d{3}-\d{3}", pin)
-    assert load_pin(str(tmp_path), None) == pin
+    assert loaded(str(tmp_path)) == pin
     (file,) = state.glob("*.pin")
     assert file.stat().st_mode & 0o777 == 0o600
     assert state.stat().st_mode & 0o777 == 0o700
@@ -86,90 +104,90 @@ def test_a_pin_is_kept_for_the_user_alone(state: Path, tmp_path: Path) -> None:
     assert not list(state.glob(".*"))  # no half of a file
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
-    assert load_pin(str(link), None) == pin
-    assert load_pin(str(tmp_path / "other"), None) != pin
+    assert loaded(str(link)) == pin
+    assert loaded(str(tmp_path / "other")) != pin
 
 
 def test_processes_that_start_at_once_agree(state: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom aserve.debug.pin import load_pin\nprint('ready', flush=True)\n"
-        "sys.stdin.readline()\nprint(load_pin(sys.argv[1], None))"
+        "sys.stdin.readline()\nprint(load_pin(sys.argv[1], None).reveal())"
     )
     pins = run_all(code, str(tmp_path), count=8)
     assert len(set(pins)) == 1
-    assert pins[0].strip() == load_pin(str(tmp_path), None)
+    assert pins[0].strip() == loaded(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["", "123-456", "123-456-78x", "\0" * 11, "1" * 1000])
 def test_a_damaged_file_is_replaced(state: Path, tmp_path: Path, damage: str) -> None:
-    load_pin(str(tmp_path), None)
+    loaded(str(tmp_path))
     (file,) = state.glob("*.pin")
     file.write_text(damage)
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     assert pin == file.read_text() != damage
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_a_file_that_others_read_is_replaced(state: Path, tmp_path: Path, mode: int) -> None:
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     (file,) = state.glob("*.pin")
     file.chmod(mode)
-    assert load_pin(str(tmp_path), None) != pin
+    assert loaded(str(tmp_path)) != pin
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_link_and_a_pipe_are_replaced(state: Path, tmp_path: Path) -> None:
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     (file,) = state.glob("*.pin")
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
-    assert load_pin(str(tmp_path), None) != pin
+    assert loaded(str(tmp_path)) != pin
     assert not file.is_symlink()
     assert (tmp_path / "elsewhere").read_text() == pin
     file.unlink()
     os.mkfifo(file, 0o600)
-    assert load_pin(str(tmp_path), None) == file.read_text()
+    assert loaded(str(tmp_path)) == file.read_text()
 
 
 def test_what_belongs_to_another_is_not_used(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     (file,) = state.glob("*.pin")
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     assert not pin_module._is_private(file.stat())
-    other = load_pin(str(tmp_path), None)  # of this process: the directory is another's, too
+    other = loaded(str(tmp_path))  # of this process: the directory is another's, too
     assert other != pin
-    assert load_pin(str(tmp_path), None) == other
+    assert loaded(str(tmp_path)) == other
     assert file.read_text() == pin
 
 
 def test_an_open_directory_is_closed(state: Path, tmp_path: Path) -> None:
     state.mkdir(parents=True)
     state.chmod(0o777)
-    load_pin(str(tmp_path), None)
+    loaded(str(tmp_path))
     assert state.stat().st_mode & 0o777 == 0o700
 
 
 def test_no_directory_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     assert pin is not None
-    assert load_pin(str(tmp_path), None) == pin
+    assert loaded(str(tmp_path)) == pin
     assert PinStore(str(tmp_path)).tries is None
-    assert load_pin(str(tmp_path / "other"), None) != pin
+    assert loaded(str(tmp_path / "other")) != pin
 
 
 def test_a_file_that_cannot_be_replaced(state: Path, tmp_path: Path) -> None:
-    load_pin(str(tmp_path), None)
+    loaded(str(tmp_path))
     (file,) = state.glob("*.pin")
     file.unlink()
     (file / "in the way").mkdir(parents=True)
-    pin = load_pin(str(tmp_path), None)
+    pin = loaded(str(tmp_path))
     assert pin is not None
-    assert load_pin(str(tmp_path), None) == pin
+    assert loaded(str(tmp_path)) == pin
 
 
 def test_no_home_and_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -182,7 +200,7 @@ def test_no_home_and_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     assert PinStore(str(tmp_path)).tries is None
-    assert load_pin(str(tmp_path), None)
+    assert loaded(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -215,13 +233,14 @@ def test_directories(
     [("off", None), ("OFF", None), ("1234", "1234"), ("12-34", "12-34"), (" 1-2-3-4 ", "1-2-3-4")],
 )
 def test_a_configured_pin(configured: str, pin: str | None) -> None:
-    assert load_pin("/project", configured) == pin
+    found = load_pin("/project", Sealed(configured))
+    assert (found and found.reveal()) == pin
 
 
 @pytest.mark.parametrize("configured", ["", "123", "1-2-3", "----", "secret", "12 34", "१२३४५"])
 def test_what_is_no_pin(configured: str) -> None:
     with pytest.raises(ConfigError, match="debug_pin") as caught:
-        load_pin("/project", configured)
+        load_pin("/project", Sealed(configured))
     assert not configured or configured not in str(caught.value)
     assert configured not in (caught.value.value, repr(caught.value.value))
 
@@ -230,20 +249,20 @@ def test_what_is_no_pin(configured: str) -> None:
 
 
 def test_ten_tries(tries: str) -> None:
-    lock = Lock(RIGHT, SECRET, tries)
+    lock = Tries(SECRET, tries)
     for left in range(9, 0, -1):
         assert lock.try_pin("000-000-000") == Attempt("wrong", left)
     assert lock.try_pin("000-000-000") == Attempt("locked", 0)
     assert lock.try_pin(RIGHT) == Attempt("locked", 0)
-    assert Lock(RIGHT, SECRET, tries).try_pin(RIGHT) == Attempt("locked", 0)  # after a reload
-    assert Lock(RIGHT, b"next", tries).try_pin(RIGHT).state == "unlocked"
-    assert Lock(RIGHT, SECRET, tries).try_pin(RIGHT) == Attempt("locked", 0)
+    assert Tries(SECRET, tries).try_pin(RIGHT) == Attempt("locked", 0)  # after a reload
+    assert Tries(b"next", tries).try_pin(RIGHT).state == "unlocked"
+    assert Tries(SECRET, tries).try_pin(RIGHT) == Attempt("locked", 0)
     assert Path(tries).stat().st_mode & 0o777 == 0o600
     assert RIGHT not in Path(tries).read_text()
 
 
 def test_the_right_one_begins_again(tries: str) -> None:
-    one, other = Lock(RIGHT, SECRET, tries), Lock(RIGHT, SECRET, tries)
+    one, other = Tries(SECRET, tries), Tries(SECRET, tries)
     for _ in range(5):
         for _ in range(9):
             assert one.try_pin("1").state == "wrong"
@@ -256,22 +275,22 @@ def test_the_right_one_begins_again(tries: str) -> None:
      ("12345678", False), ("1234567890", False), ("é\udc80\0", False), ("1" * 100_000, False)],
 )  # fmt: skip
 def test_what_is_given(tries: str, given: str, is_right: bool) -> None:
-    assert (Lock(RIGHT, SECRET, tries).try_pin(given).state == "unlocked") is is_right
+    assert (Tries(SECRET, tries).try_pin(given).state == "unlocked") is is_right
 
 
 def test_runs_at_the_same_time_do_not_reset_each_other(tries: str) -> None:
-    one, other = Lock(RIGHT, b"one", tries), Lock(RIGHT, b"other", tries)
+    one, other = Tries(b"one", tries), Tries(b"other", tries)
     lefts = [(one.try_pin("1").left, other.try_pin("1").left) for _ in range(10)]
     assert lefts == [(left, left) for left in range(9, -1, -1)]
     for number in range(100):
-        Lock(RIGHT, str(number).encode(), tries).try_pin("1")
+        Tries(str(number).encode(), tries).try_pin("1")
     assert len(Path(tries).read_text().splitlines()) == 64
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\0" * 50, b"x 99\n", b"9" * 10_000])
 def test_a_damaged_count(tries: str, content: bytes) -> None:
     Path(tries).write_bytes(content)
-    lock = Lock(RIGHT, SECRET, tries)
+    lock = Tries(SECRET, tries)
     assert [lock.try_pin("1").left for _ in range(3)] == [9, 8, 7]
 
 
@@ -279,7 +298,7 @@ def test_a_damaged_count(tries: str, content: bytes) -> None:
 def test_no_file(tmp_path: Path, where: str | None) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    lock = Lock(RIGHT, SECRET, where and str(tmp_path / where))
+    lock = Tries(SECRET, where and str(tmp_path / where))
     assert [lock.try_pin("1").left for _ in range(5)] == [9, 8, 7, 6, 5]
     assert lock.try_pin(RIGHT).state == "unlocked"
     assert [lock.try_pin("1").left for _ in range(10)] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
@@ -288,7 +307,7 @@ def test_no_file(tmp_path: Path, where: str | None) -> None:
 
 def test_a_file_that_goes_bad_forgets_nothing(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    lock = Lock(RIGHT, SECRET, str(tmp_path / "state" / "tries"))
+    lock = Tries(SECRET, str(tmp_path / "state" / "tries"))
     assert [lock.try_pin("1").left for _ in range(3)] == [9, 8, 7]
     (tmp_path / "state").rename(tmp_path / "gone")
     assert [lock.try_pin("1").left for _ in range(7)] == [6, 5, 4, 3, 2, 1, 0]
@@ -297,7 +316,7 @@ def test_a_file_that_goes_bad_forgets_nothing(tmp_path: Path) -> None:
 
 def test_who_keeps_the_lock(tries: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aserve.debug.lockfile._PATIENCE", 0.05)
-    lock = Lock(RIGHT, SECRET, tries)
+    lock = Tries(SECRET, tries)
     lock.try_pin("1")
     with Path(tries).open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -307,13 +326,14 @@ def test_who_keeps_the_lock(tries: str, monkeypatch: pytest.MonkeyPatch) -> None
 GUESS = """
 import sys, threading
 from aserve.debug.pin import Lock
+from aserve.sealed import Sealed
 
 def guess():
     for _ in range(6):
-        states.append(lock.try_pin("000").state)
+        states.append(lock.try_pin("000", Sealed("123-456-789")).state)
 
 states = []
-lock = Lock("123-456-789", b"run", sys.argv[1])
+lock = Lock(Sealed(b"run".hex()), sys.argv[1])
 threads = [threading.Thread(target=guess) for _ in range(3)]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -328,11 +348,11 @@ def test_many_processes_and_threads_have_ten_tries_together(tries: str) -> None:
     counts = Counter(" ".join(outputs).split())
     # The tenth locks.
     assert counts == {"wrong": 9, "locked": 6 * 3 * 6 - 9}
-    assert Lock(RIGHT, b"run", tries).try_pin(RIGHT).state == "locked"
+    assert Tries(b"run", tries).try_pin(RIGHT).state == "locked"
 
 
 def test_threads_without_a_file() -> None:
-    lock = Lock(RIGHT, SECRET, None)
+    lock = Tries(SECRET, None)
     states: list[str] = []
     threads = [
         threading.Thread(target=lambda: states.extend(lock.try_pin("0").state for _ in range(9)))
@@ -350,16 +370,17 @@ def test_threads_without_a_file() -> None:
 
 def test_a_cookie_is_of_a_run_and_a_pin_for_a_day() -> None:
     now = 1_000_000.5
-    value = cookie_value(SECRET, RIGHT, now)
+    secret, right = Sealed(SECRET.hex()), Sealed(RIGHT)
+    value = cookie_value(secret, right, now)
     assert re.fullmatch(r"\d+\.[0-9a-f]{64}", value)
-    assert is_valid_cookie(value, SECRET, RIGHT, now)
-    assert is_valid_cookie(value, SECRET, "123456789", now + COOKIE_SECONDS - 2)
-    assert not is_valid_cookie(value, SECRET, RIGHT, now + COOKIE_SECONDS)
-    assert not is_valid_cookie(value, b"next run", RIGHT, now)
-    assert not is_valid_cookie(value, SECRET, "000-000-000", now)
+    assert is_valid_cookie(value, secret, right, now)
+    assert is_valid_cookie(value, secret, Sealed("123456789"), now + COOKIE_SECONDS - 2)
+    assert not is_valid_cookie(value, secret, right, now + COOKIE_SECONDS)
+    assert not is_valid_cookie(value, Sealed(b"next".hex()), right, now)
+    assert not is_valid_cookie(value, secret, Sealed("000-000-000"), now)
     expiry, _, signature = value.partition(".")
-    assert not is_valid_cookie(f"{int(expiry) + 1}.{signature}", SECRET, RIGHT, now)
-    assert not is_valid_cookie(f"0{value}", SECRET, RIGHT, now)
+    assert not is_valid_cookie(f"{int(expiry) + 1}.{signature}", secret, right, now)
+    assert not is_valid_cookie(f"0{value}", secret, right, now)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +388,7 @@ def test_a_cookie_is_of_a_run_and_a_pin_for_a_day() -> None:
               "9" * 5000 + ".x", "1.x.y", "1\n.x"]
 )  # fmt: skip
 def test_what_is_no_cookie(value: str) -> None:
-    assert not is_valid_cookie(value, SECRET, RIGHT, 0.0)
+    assert not is_valid_cookie(value, Sealed(SECRET.hex()), Sealed(RIGHT), 0.0)
 
 
 def test_the_header() -> None:
@@ -380,3 +401,27 @@ def test_the_header() -> None:
     assert set_cookie_header("v", secure=True, name="n", path="/a b/é;\r\n").endswith(
         "; Path=/a%20b/%E9%3B%0D%0A; HttpOnly; SameSite=Strict; Secure"
     )
+
+
+# A way back
+
+
+def test_a_new_pin_forgives(state: Path, tmp_path: Path) -> None:
+    store = PinStore(str(tmp_path))
+    old = loaded(str(tmp_path))
+    lock = Lock(Sealed(SECRET.hex()), store.tries)
+    for _ in range(MOST_TRIES):
+        lock.try_pin("1", Sealed(old))
+    assert lock.try_pin(old, Sealed(old)).state == "locked"
+    new = store.renew()
+    assert new is not None
+    assert new.reveal() == loaded(str(tmp_path)) != old
+    assert store.stored() == new
+    assert lock.try_pin(new.reveal(), new).state == "unlocked"
+
+
+def test_a_new_pin_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert PinStore(str(tmp_path)).renew() is None
+    assert PinStore(str(tmp_path)).stored() is None

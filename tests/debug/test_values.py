@@ -290,7 +290,7 @@ def test_what_cannot_be_encoded_or_seen() -> None:
     )
     assert shown[0].name == "a\\udc80"
     assert shown[0].text == "'\\udc80'"
-    assert shown[1].text == "\\x1b[31m\\u202e\\ud800\\x0d\n\ty"
+    assert shown[1].text == "\\x1b[31m\\u202e\\ud800\\r\n\ty"
 
 
 @pytest.mark.usefixtures("hurry")

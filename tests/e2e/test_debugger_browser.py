@@ -112,12 +112,13 @@ def test_flask_from_the_error_to_the_fix(tmp_path: Path, start: Start, page: Pag
     expect(row).to_contain_text("'owner': 'Ada'")
     expect(row).not_to_contain_text("geh'")
     row.locator('[data-do="expand"]').click()
+    # The PIN, wrong and right: one time for all that is beyond the page.
+    dialog = page.get_by_role("dialog")
+    unlock(dialog, "0000")
+    expect(dialog.locator(".status")).to_contain_text("9 tries are left")
+    unlock(dialog, PIN)
     expect(view.locator(".parts th", has_text="owner")).to_be_visible()
-    # The PIN, wrong and right.
     console = open_console(page, view)
-    unlock(console, "0000")
-    expect(console.locator(".status")).to_contain_text("9 tries are left")
-    unlock(console, PIN)
     # Evaluate; what it does lives on, completes, and knows the request.
     output = console.get_by_role("log")
     enter(console, "names = sorted(order)")
@@ -153,6 +154,10 @@ def test_ten_wrong_pins(tmp_path: Path, start: Start, page: Page) -> None:
     console = open_console(page, page.locator(".chosen"))
     unlock(console, PIN)
     expect(console.locator(".status")).to_contain_text("locked")
+    # From a terminal there is a way back.
+    assert start("pin", "--new", ASERVE_DEBUG_PIN=PIN).wait() == 0
+    unlock(console, PIN)
+    expect(console.locator("textarea")).to_be_focused()
 
 
 def test_django_with_an_error_in_a_template(tmp_path: Path, start: Start, page: Page) -> None:

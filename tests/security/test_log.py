@@ -115,7 +115,7 @@ def test_the_text_of_a_traceback_is_for_a_terminal(tmp_path: Path, start: Start)
     (tmp_path / "app.py").write_text(APP)
     child = start("app.py", "--port", "0")
     text = ask(child.port, target="/raise").text
-    assert "ValueError: boom \\x1b[2J\\x9b2J\\x0d\\u2028\\u202eforged" in text
+    assert "ValueError: boom \\x1b[2J\\x9b2J\\r\\u2028\\u202eforged" in text
     assert not OBEYED.search(text.replace("\n", ""))
 
 

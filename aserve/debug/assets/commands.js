@@ -6,6 +6,7 @@ const MESSAGES = {
   gone: "The frames of this error are gone: the app has been loaded anew. Retry the request.",
   elsewhere: "Another process of the server has the frames, and it was not reached. Try again.",
   "no-eval": "Code cannot be run from here.",
+  pin: "This needs the PIN.",
   down: "The server does not answer.",
   foreign: "The app cannot be loaded at the moment.",
 };
@@ -71,6 +72,85 @@ function tableOf(values, path = []) {
   return make("table", { className: "values" }, head, body);
 }
 
+let isUnlocked = settings.is_unlocked;
+/** Called when the PIN was entered, wherever that was. */
+const whenUnlocked = new Set();
+
+/** A form that asks for the PIN. */
+class PinForm {
+  constructor(form) {
+    this.form = form;
+    this.input = form.elements.pin;
+    form.addEventListener("submit", (event) => this.unlock(event));
+  }
+
+  say(text) {
+    this.form.querySelector(".status").textContent = text;
+  }
+
+  /** Say where the PIN stands, and have the server write it there. */
+  async begin() {
+    this.input.focus();
+    this.input.ariaInvalid = null;
+    try {
+      const { printed } = await ask("show-pin");
+      this.say(printed ? "The PIN stands on the terminal of the server."
+        : "The server has no terminal to show the PIN on: aserve pin prints it, in its directory.");
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  async unlock(event) {
+    event.preventDefault();
+    try {
+      await ask("unlock", { pin: this.input.value.trim() });
+      this.input.value = "";
+      this.input.ariaInvalid = null;
+      isUnlocked = true;
+      for (const call of whenUnlocked) call();
+    } catch (error) {
+      const { left } = error.answer;
+      this.say({
+        "wrong-pin": `That is not the PIN. ${left === 1 ? "1 try is" : `${left} tries are`} left.`,
+        locked: "Too many wrong PINs: it is locked. The key p in the terminal of the server "
+          + "unlocks it, and so does aserve pin --new in its directory.",
+      }[error.reason] ?? error.message);
+      this.input.ariaInvalid = "true";
+      this.input.select();
+    }
+  }
+}
+
+const unlockDialog = document.getElementById("unlock");
+const unlockForm = new PinForm(unlockDialog.querySelector("form"));
+
+/** Ask for the PIN; whether it was entered. */
+function askForPin() {
+  unlockDialog.showModal();
+  unlockForm.begin();
+  const close = () => unlockDialog.close();
+  whenUnlocked.add(close);
+  return new Promise((resolve) => {
+    unlockDialog.addEventListener("close", () => {
+      whenUnlocked.delete(close);
+      resolve(isUnlocked);
+    }, { once: true });
+  });
+}
+
+/** Give a command that reads more than the page has shown: it asks for the PIN one time. */
+async function askUnlocked(command, fields) {
+  for (;;) {
+    try {
+      return await ask(command, fields);
+    } catch (error) {
+      isUnlocked &&= error.reason !== "pin";
+      if (error.reason !== "pin" || !await askForPin()) throw error;
+    }
+  }
+}
+
 const frameOf = (element) => Number(element.closest(".frame").dataset.frame);
 
 /** Show the parts of a value in a row below its own, or hide them. */
@@ -86,7 +166,7 @@ async function expand(button) {
   row.after(make("tr", { className: "parts" }, cell));
   const path = row.dataset.path ? JSON.parse(row.dataset.path) : [row.dataset.name];
   try {
-    const { values } = await ask("expand", { frame: frameOf(row), path });
+    const { values } = await askUnlocked("expand", { frame: frameOf(row), path });
     cell.replaceChildren(values.length ? tableOf(values, path) : make("p", { className: "wait" }, "Nothing."));
   } catch (error) {
     cell.replaceChildren(trouble(error));
@@ -99,7 +179,7 @@ async function load(details) {
   const wait = make("p", { className: "wait" }, "…");
   details.append(wait);
   try {
-    const { values } = await ask("locals", { frame: frameOf(details) });
+    const { values } = await askUnlocked("locals", { frame: frameOf(details) });
     if (values.length) wait.replaceWith(tableOf(values));
     else wait.textContent = "Nothing.";
   } catch (error) {

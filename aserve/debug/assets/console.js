@@ -1,7 +1,6 @@
 // A console in a frame: first the PIN, then prompt and output.
 const HISTORY = `aserve-history:${settings.command_url}`;
 const MOST_HISTORY = 200;
-let isUnlocked = settings.is_unlocked;
 
 function history() {
   try {
@@ -26,9 +25,10 @@ class Console {
     [this.output, this.pin, this.prompt, this.matches] = this.section.children;
     this.field = this.prompt.querySelector("textarea");
     this.at = null; // where in the history
-    this.pin.addEventListener("submit", (event) => this.unlock(event));
+    this.asking = new PinForm(this.pin);
+    whenUnlocked.add(() => this.show(this.section.contains(document.activeElement)));
     this.prompt.addEventListener("submit", (event) => event.preventDefault());
-    this.field.addEventListener("input", () => this.fit());
+    this.field.addEventListener("input", () => { this.isLeaving = false; this.fit(); });
     this.field.addEventListener("keydown", (event) => this.press(event));
     this.section.addEventListener("click", () => {
       if (getSelection().isCollapsed && !this.prompt.hidden) this.field.focus();
@@ -38,48 +38,16 @@ class Console {
   }
 
   /** The PIN or the prompt, whichever is due. */
-  async show() {
+  show(mustFocus = true) {
     const wasHidden = this.pin.hidden;
     this.pin.hidden = isUnlocked;
     this.prompt.hidden = !isUnlocked;
     if (isUnlocked) {
-      this.field.focus();
+      if (mustFocus) this.field.focus();
       return;
     }
-    this.pin.elements.pin.focus();
-    if (!wasHidden) return;
-    try {
-      const { printed } = await ask("show-pin");
-      this.say(printed ? "The PIN stands on the terminal of the server."
-        : "The server has no terminal to show the PIN on: aserve pin prints it, in its directory.");
-    } catch (error) {
-      this.say(error.message);
-    }
-  }
-
-  say(text) {
-    this.pin.querySelector(".status").textContent = text;
-  }
-
-  async unlock(event) {
-    event.preventDefault();
-    const input = this.pin.elements.pin;
-    try {
-      await ask("unlock", { pin: input.value.trim() });
-      isUnlocked = true;
-      for (const other of consoles.values()) other.show();
-      this.field.focus();
-    } catch (error) {
-      const { left } = error.answer;
-      this.say({
-        "wrong-pin": `That is not the PIN. ${left === 1 ? "1 try is" : `${left} tries are`} left.`,
-        locked: "Too many wrong PINs: the console is locked until the server is started again.",
-      }[error.reason] ?? error.message);
-      this.pin.querySelectorAll("input, button").forEach((control) => {
-        control.disabled = error.reason === "locked";
-      });
-      input.select();
-    }
+    if (wasHidden) this.asking.begin();
+    else this.asking.input.focus();
   }
 
   write(text, kind) {
@@ -109,9 +77,17 @@ class Console {
     if (event.key === "Enter" && !event.shiftKey) this.run();
     else if (event.key === "ArrowUp" && !before.includes("\n")) this.recall(-1);
     else if (event.key === "ArrowDown" && !value.slice(start).includes("\n")) this.recall(1);
-    else if (event.key === "Tab" && !event.shiftKey && before.trim()) this.complete(before);
-    else return; // Tab on an empty prompt leaves it, as everywhere
+    else if (event.key === "Escape") this.leave();
+    else if (event.key === "Tab" && !event.shiftKey && before.trim() && !this.isLeaving) {
+      this.complete(before);
+    } else return; // Tab on an empty prompt leaves it, as everywhere
     event.preventDefault();
+  }
+
+  /** From here on Tab goes to the next element, until something is typed. */
+  leave() {
+    this.isLeaving = true;
+    this.matches.hidden = true;
   }
 
   recall(step) {

@@ -32,7 +32,7 @@ function toggleLibraries(button) {
 async function openFile(button) {
   const text = button.textContent;
   try {
-    await ask("open", { frame: frameOf(button) });
+    await askUnlocked("open", { frame: frameOf(button) });
     button.textContent = "Opened";
   } catch (error) {
     button.closest(".frame").querySelector(".body").append(trouble(error));
@@ -47,6 +47,7 @@ const actions = {
   libraries: toggleLibraries,
   help: () => help.showModal(),
   "close-help": () => help.close(),
+  "close-unlock": () => unlockDialog.close(),
   open: openFile,
   console: (button) => openConsole(button.closest(".frame")),
   expand,
@@ -87,7 +88,8 @@ const keys = {
   "?": () => press("help"),
 };
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || help?.open) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  if (document.querySelector("dialog[open]")) return;
   if (event.target.closest("input, textarea, select, [contenteditable]") || !keys[event.key]) return;
   event.preventDefault();
   keys[event.key]();
@@ -200,7 +202,9 @@ function wake() {
 
 root.classList.add("live");
 for (const details of document.querySelectorAll("[data-lazy]")) details.hidden = false;
-for (const details of document.querySelectorAll(".chosen [data-lazy]")) details.open = true;
+if (isUnlocked) {
+  for (const details of document.querySelectorAll(".chosen [data-lazy]")) details.open = true;
+}
 colour();
 document.addEventListener("visibilitychange", wake);
 wake();

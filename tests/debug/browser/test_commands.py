@@ -107,7 +107,9 @@ def test_pin_that_is_locked(visit: Visit, server: Site) -> None:
     console.get_by_label("PIN").fill("1")
     console.get_by_label("PIN").press("Enter")
     expect(console.locator(".status")).to_contain_text("locked")
-    expect(console.get_by_label("PIN")).to_be_disabled()
+    # It can be unlocked again, from a terminal.
+    expect(console.get_by_label("PIN")).to_be_editable()
+    expect(console.get_by_label("PIN")).to_have_attribute("aria-invalid", "true")
 
 
 def test_no_console_where_there_is_none(visit: Visit, server: Site) -> None:
@@ -326,3 +328,51 @@ def test_console_page(visit: Visit, server: Site) -> None:
     page.locator("textarea").press("Enter")
     expect(page.get_by_role("log")).to_have_text(">>> 1<b>1</b>")
     assert server.of("eval")[0]["frame"] == 0
+
+
+def test_parts_ask_for_the_pin_one_time(visit: Visit, server: Site) -> None:
+    """Also behind a cancelled question, and behind a wrong one."""
+    is_open = False
+
+    def unlock(asked: dict[str, Any]) -> dict[str, Any]:
+        nonlocal is_open
+        is_open = asked["pin"] == "1234"
+        return {} if is_open else refusal("wrong-pin", left=9)
+
+    def parts(asked: dict[str, Any]) -> dict[str, Any]:
+        return {"values": [value(".one", "1")]} if is_open else refusal("pin")
+
+    server.answers |= {"expand": parts, "unlock": unlock, "show-pin": {"printed": True}}
+    page = visit(is_unlocked=False)
+    first = page.locator('.chosen [data-do="expand"]').first
+    first.click()
+    dialog = page.get_by_role("dialog", name="This needs the PIN")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".chosen .parts")).to_have_text("This needs the PIN.")
+    first.click()
+    first.click()
+    dialog.get_by_label("PIN").fill("0000")
+    dialog.get_by_label("PIN").press("Enter")
+    expect(dialog.get_by_role("status")).to_contain_text("9 tries are left")
+    expect(dialog.get_by_label("PIN")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("PIN").fill("1234")
+    dialog.get_by_label("PIN").press("Enter")
+    expect(page.locator(".chosen .parts")).to_contain_text(".one")
+    expect(dialog).to_be_hidden()
+
+
+def test_the_keyboard_leaves_a_console_with_text(visit: Visit, server: Site) -> None:
+    server.answers |= {"complete": {"matches": ["order"], "start": 0}}
+    page = visit(is_unlocked=True)
+    console = console_of(page)
+    field = console.locator("textarea")
+    field.fill("ord")
+    field.press("Escape")
+    field.press("Tab")
+    expect(field).not_to_be_focused()
+    expect(field).to_have_value("ord")
+    assert not server.of("complete")
+    field.press_sequentially("e")
+    field.press("Tab")
+    expect(field).to_have_value("order")
