@@ -72,9 +72,9 @@ def _indent_all(told: traceback.TracebackException) -> None:
     left: list[Any] = [told]
     while left:
         one = left.pop()
-        for name in ("_str", "msg"):  # the latter of a SyntaxError
+        for name, change in _TEXTS:
             if type(text := getattr(one, name, None)) is str:
-                setattr(one, name, _indented(text))
+                setattr(one, name, change(text))
         notes = one.__notes__
         if isinstance(notes, list | tuple):
             one.__notes__ = [_INDENT + _indented(_said(note)) for note in notes]
@@ -94,6 +94,12 @@ def _said(note: object) -> str:
 def _indented(text: str) -> str:
     first, *rest = text.replace("\r\n", "\n").split("\n")
     return "\n".join([first, *(line if line[:1].isspace() else _INDENT + line for line in rest)])
+
+
+# The second and those behind it are those of a SyntaxError.
+_TEXTS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("_str", _indented), ("msg", _indented), ("text", _indented), ("filename", harmless_line),
+)  # fmt: skip
 
 
 class _Safe(logging.Filter):

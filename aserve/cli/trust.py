@@ -37,11 +37,27 @@ def trust() -> bool:
     authority = Authority()
     authority.prepare()
     click.echo(f"The development authority is {_short(authority.certificate)}")
-    click.echo(f"It can vouch for private addresses and for names in {_permitted()} alone.\n")
-    done, failed = _change(authority, is_install=True)
+    click.echo(f"It can vouch for private addresses and for names in {_permitted()} alone,")
+    click.echo("as a server: not for mail, clients or programs.\n")
+    left = _forget_the_old_one(authority)
+    done, failed = _change(authority.certificate, is_install=True)
     authority.trusted_by = done
     click.echo("\n" + _help_for_tools(authority.certificate))
-    return not failed
+    return not failed and not left
+
+
+def _forget_the_old_one(authority: Authority) -> list[str]:
+    """Take out an authority that was renewed because it could vouch for more; who still has it."""
+    old = authority.old_certificate
+    if not old.exists():
+        return []
+    click.echo("The authority was renewed: the one before it could vouch for mail, clients and")
+    click.echo("programs, too. Its key is gone, and it is taken out of the stores:")
+    _, left = _change(old, is_install=False)
+    if not left:
+        old.unlink(missing_ok=True)
+    click.echo("")
+    return left
 
 
 def untrust() -> bool:
@@ -52,7 +68,9 @@ def untrust() -> bool:
     if not authority.exists():
         click.echo("There is no development authority, so nothing trusts it.")
         return True
-    _, failed = _change(authority, is_install=False)
+    left = _forget_the_old_one(authority)
+    _, failed = _change(authority.certificate, is_install=False)
+    failed += left
     authority.trusted_by = failed
     if not failed:
         click.echo(f"Nothing trusts it any more. Its files are still in {_short(authority.folder)}")
@@ -85,13 +103,13 @@ def _permitted() -> str:
     return ", ".join(f".{name}" for name in PERMITTED_NAMES)
 
 
-def _change(authority: Authority, *, is_install: bool) -> tuple[list[str], list[str]]:
+def _change(certificate: Path, *, is_install: bool) -> tuple[list[str], list[str]]:
     """Change every store; the names of those that were changed, and of the others."""
     from ..net.stores import Missing, find_stores
 
     done: list[str] = []
     failed: list[str] = []
-    for store in find_stores(authority.certificate, Path.home(), os.environ):
+    for store in find_stores(certificate, Path.home(), os.environ):
         label = f"{store.name} ({_short(Path(store.place))})"
         if isinstance(store, Missing):
             problem = _advice(store)

@@ -5,6 +5,8 @@
     ca-key.pem                         0600, certificate and key of the authority
     ca.pem                             its certificate alone, to be trusted by clients
     ca.trusted                         where `aserve trust` has installed it
+    ca-old.pem                         the certificate of one that could vouch for more, until
+                                       `aserve trust` has taken it out of all stores
     leaf-NAMES.pem                     0600, certificate and key of a server
 ```
 
@@ -20,6 +22,7 @@ import getpass
 import hashlib
 import os
 import platform
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +40,8 @@ _DAY: Final = 86_400
 _RENEWAL: Final = 30 * _DAY
 
 _END: Final = "-----END CERTIFICATE-----\n"
+# The number of the extension "extended key usage", 2.5.29.37, in DER (RFC 5280 section 4.2.1.12).
+_FOR_SERVERS: Final = b"\x06\x03\x55\x1d\x25"
 
 
 def refuse_public(name: str, option: str = "names") -> None:
@@ -71,6 +76,7 @@ class Authority:
         self.certificate = self.folder / "ca.pem"
         self._key = self.folder / "ca-key.pem"
         self._trusted = self.folder / "ca.trusted"
+        self.old_certificate = self.folder / "ca-old.pem"
 
     def exists(self) -> bool:
         """Whether it was made before."""
@@ -87,7 +93,10 @@ class Authority:
             self._keep_private()
             # Looked at first: what appears from here on was made by another process, and stays.
             is_new = not self._key.exists()
-            if not self._is_valid(self._key):
+            if not (self._is_valid(self._key) and self._is_narrow(self._key)):
+                if self.exists() and not self._is_narrow(self.certificate):
+                    # It vouches for mails, clients and programs, too: its key ends here.
+                    self._write(self.old_certificate, self.certificate.read_bytes())
                 self._make(is_new=is_new)
             text = self._key.read_text("ascii")
             certificate = text[: text.index(_END) + len(_END)]
@@ -164,6 +173,15 @@ class Authority:
             return expiry_of(str(path)) > time.time() + _RENEWAL
         except (OSError, ValueError):
             return False
+
+    @staticmethod
+    def _is_narrow(path: Path) -> bool:
+        """Whether it is for servers alone, which those of earlier versions are not."""
+        text = path.read_text("ascii", "replace").partition(_END)[0]
+        try:
+            return _FOR_SERVERS in ssl.PEM_cert_to_DER_cert(text + _END)
+        except ValueError:
+            return True  # no certificate at all
 
     def _make(self, *, is_new: bool) -> None:
         from .certs import make_authority

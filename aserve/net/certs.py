@@ -4,8 +4,9 @@ Needs the package `cryptography`, which takes longer to import than the rest of 
 module only when a certificate has to be made. Nothing here reads or writes a file.
 
 The authority may sign for names and addresses that are reserved for private use, and for nothing
-else (`PERMITTED_NAMES`, `PERMITTED_NETWORKS`; RFC 5280 section 4.2.1.10): whoever steals its key
-can pretend to be a development server, but not a bank.
+else (`PERMITTED_NAMES`, `PERMITTED_NETWORKS`; RFC 5280 section 4.2.1.10), and for servers alone:
+whoever steals its key can pretend to be a development server, but not a bank, the sender of a mail,
+a client or the author of a program.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ AUTHORITY_DAYS: Final = 3650
 LEAF_DAYS: Final = 397
 # Clocks of a machine and its containers differ.
 _SKEW: Final = datetime.timedelta(hours=1)
+_NOBODY: Final = "aserve.invalid"
+_FOR_SERVERS: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
 class Pair(NamedTuple):
@@ -73,6 +76,10 @@ def make_authority(owner: str) -> Pair:
     networks = [ipaddress.ip_network(network) for network in PERMITTED_NETWORKS]
     permitted: list[x509.GeneralName] = [x509.DNSName(name) for name in PERMITTED_NAMES]
     permitted += [x509.IPAddress(network) for network in networks]
+    # A kind of name that no constraint mentions is free, so these are bound to what nobody can have
+    # (RFC 2606 section 2). Directory names stay free: Go's library refuses an authority that has a
+    # constraint for them as one that it does not understand, and no server is told by such a name.
+    permitted += [x509.RFC822Name(_NOBODY), x509.UniformResourceIdentifier(_NOBODY)]
     subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
         _builder(name, name, key, AUTHORITY_DAYS)
@@ -80,6 +87,8 @@ def make_authority(owner: str) -> Pair:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(x509.NameConstraints(permitted, None), critical=True)
+        # Clients apply it to all that is below.
+        .add_extension(_FOR_SERVERS, critical=False)
         .add_extension(subject_key, critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -97,8 +106,7 @@ def issue(authority: Pair, names: Sequence[str]) -> Pair:
     issuer = authority.certificate
     known_as = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known_as)
-    subject = _name(names[0], "aserve development certificate")
-    builder = _leaf(_builder(subject, issuer.subject, key, LEAF_DAYS), names, key)
+    builder = _leaf(_builder(x509.Name([]), issuer.subject, key, LEAF_DAYS), names, key)
     builder = builder.add_extension(identifier, critical=False)
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
 
@@ -140,13 +148,13 @@ def _leaf(
     builder: x509.CertificateBuilder, names: Sequence[str], key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
     alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
-        builder.add_extension(alternatives, critical=False)
+        # Critical: an issued one has no other name (RFC 5280 section 4.2.1.6).
+        builder.add_extension(alternatives, critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(usage, critical=False)
+        .add_extension(_FOR_SERVERS, critical=False)
         .add_extension(subject_key, critical=False)
     )
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from aserve.cli import main
-from aserve.net import stores
+from aserve.net import certs, stores
 from aserve.net.authority import Authority
 
 from ..certificates import make_certificate
@@ -159,6 +161,35 @@ def test_a_browser_that_trusts_the_authority_does_not_warn(
     assert "removed" in told
     after = dump(chromium, f"https://localhost:{port}/", tmp_path / "after")
     assert "Hello" not in after
+
+
+def test_an_authority_that_vouched_for_more_leaves_the_stores(
+    certutil: str, chromium: str, home: Path, trust: Trust, authority: Authority
+) -> None:
+    """One of an earlier version, which browsers trust: it is renewed, and said to be."""
+    authority.prepare()
+    # As it would be: without the extension that binds it to servers.
+    pair = certs.make_authority("old@box")
+    name = pair.certificate.subject
+    made = certs._builder(name, name, pair.key, 400).sign(pair.key, hashes.SHA256())
+    old = made.public_bytes(Encoding.PEM)
+    authority.certificate.write_bytes(old)
+    (authority.folder / "ca-key.pem").write_bytes(old + pair.key_pem)
+    assert trust("config", certutil, chromium)[0] == 0  # makes the folder of programs
+    found = stores.find_stores(authority.certificate, home, os.environ)
+    (store,) = (each for each in found if each.name == "Chromium")
+    assert isinstance(store, stores.Store)
+    assert stores.run(store.install) == ""
+
+    status, told, problems = trust("trust", certutil, chromium)
+    assert (status, problems) == (0, "")
+    assert "The authority was renewed" in told
+    assert not store.holds_it()
+    listed = ask(certutil, "-L", "-d", f"sql:{home}/.pki/nssdb").stdout
+    assert listed.count("aserve-development-authority") == 1
+    assert authority.certificate.read_bytes() != old
+    assert not authority.old_certificate.exists()
+    assert "renewed" not in trust("trust", certutil, chromium)[1]
 
 
 def test_trust_without_the_tool_says_what_to_install(

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from aserve.errors import ConfigError
 from aserve.net import certs
@@ -32,9 +35,10 @@ def mode(path: Path) -> int:
 
 def verify(authority: Authority, leaf: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """What OpenSSL, which has no part in making them, says of a certificate."""
+    purpose = [] if "-purpose" in words else ["-purpose", "sslserver"]
     return subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile",
-         str(authority.certificate), *words, str(leaf)],
+        ["openssl", "verify", "-x509_strict", *purpose, "-CAfile", str(authority.certificate),
+         *words, str(leaf)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -58,6 +62,8 @@ def test_what_it_issues_is_accepted_and_complete(authority: Authority) -> None:
         "127.0.0.1", "::1",
     ]  # fmt: skip
     assert list(find(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert not list(made.subject)
+    assert find(x509.SubjectAlternativeName).critical
     issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
     known_as = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     assert find(x509.AuthorityKeyIdentifier).value.key_identifier == known_as
@@ -77,6 +83,85 @@ def test_clients_refuse_what_it_must_not_vouch_for(authority: Authority, name: s
     done = verify(authority, leaf)
     assert done.returncode != 0
     assert "permitted subtree violation" in done.stderr
+
+
+# What somebody with the stolen key might sign, and for what.
+STOLEN: dict[str, tuple[list[x509.GeneralName], ObjectIdentifier, str]] = {
+    "mail": (
+        [x509.RFC822Name("ann@bank.example")], ExtendedKeyUsageOID.EMAIL_PROTECTION, "smimesign",
+    ),
+    "client": ([x509.DNSName("localhost")], ExtendedKeyUsageOID.CLIENT_AUTH, "sslclient"),
+    "program": ([x509.DNSName("localhost")], ExtendedKeyUsageOID.CODE_SIGNING, "sslclient"),
+    "workload": (
+        [x509.UniformResourceIdentifier("spiffe://bank.example/pay")],
+        ExtendedKeyUsageOID.SERVER_AUTH, "sslserver",
+    ),
+    "address of mail": (
+        [x509.DNSName("localhost"), x509.RFC822Name("ann@bank.example")],
+        ExtendedKeyUsageOID.SERVER_AUTH, "sslserver",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STOLEN)
+def test_it_vouches_for_servers_alone(authority: Authority, kind: str) -> None:
+    names, usage, purpose = STOLEN[kind]
+    authority.prepare()
+    pair = certs.Pair.parse((authority.folder / "ca-key.pem").read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    known_as = pair.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    made = (
+        certs._builder(x509.Name([]), pair.certificate.subject, key, 30)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(certs._key_usage(digital_signature=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known_as), critical=False
+        )
+        .sign(pair.key, hashes.SHA256())
+    )
+    leaf = authority.folder / "stolen.pem"
+    leaf.write_bytes(made.public_bytes(Encoding.PEM))
+    words = ["-purpose", purpose]
+    assert verify(authority, leaf, *words).returncode != 0
+    # It is the authority that stops it: one without bounds would be believed.
+    free = Authority(authority.folder / "free")
+    free.folder.mkdir()
+    key_pair = certs.Pair(unbound(pair), pair.key)
+    free.certificate.write_bytes(key_pair.certificate_pem)
+    if kind != "program":  # which the tool has no purpose for
+        done = verify(free, leaf, *words)
+        assert done.returncode == 0, done.stderr
+
+
+def unbound(pair: certs.Pair) -> x509.Certificate:
+    """The same authority as it would be without bounds."""
+    kept = pair.certificate
+    builder = certs._builder(kept.subject, kept.subject, pair.key, 400)
+    for each in kept.extensions:
+        if not isinstance(each.value, x509.NameConstraints | x509.ExtendedKeyUsage):
+            builder = builder.add_extension(each.value, critical=each.critical)
+    return builder.sign(pair.key, hashes.SHA256())
+
+
+def test_one_that_vouched_for_more_is_renewed(authority: Authority) -> None:
+    authority.prepare()
+    key = authority.folder / "ca-key.pem"
+    pair = certs.Pair.parse(key.read_bytes())
+    old = certs.Pair(unbound(pair), pair.key)
+    key.write_bytes(old.certificate_pem + old.key_pem)
+    authority.certificate.write_bytes(old.certificate_pem)
+    authority.trusted_by = ["Chromium"]
+    leaf = authority.certificate_for(["localhost"])
+    assert verify(authority, leaf).returncode == 0
+    assert authority.certificate.read_bytes() != old.certificate_pem
+    assert old.key_pem not in key.read_bytes()
+    assert authority.old_certificate.read_bytes() == old.certificate_pem
+    assert authority.trusted_by == []
+    before = key.read_bytes()
+    authority.prepare()
+    assert key.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,10 @@ class Handler(WSGIRequestHandler):
     def log_request(self, code="-", size="-"):
         super().log_request(code, size)
 
-EVIL = "\x1b[2J\x9b2J\r\u2028\u202eforged\u061c\udc80\x7f"
+EVIL = (
+    "\x1b[2J\x9b2J\r\u2028\u202eforged\u061c\udc80\x7f"
+    "\nforged line\n[2026-01-01 00:00:00] ERROR forged\r\nforged\n"
+)
 
 if __name__ == "__main__":
     import sys
@@ -66,9 +69,11 @@ def _check(child: Child) -> None:
     assert "forged" in child.errors
     for line in child.errors.split("\n"):
         assert not OBEYED.search(line), ascii(line)
-        assert not line.startswith("forged"), ascii(line)
+        assert not line.startswith(("forged", "[2026-01-01")), ascii(line)
 
 
+# As apps configure it: then they format our records.
+LOGGING = "import logging\nlogging.basicConfig(level='INFO', format='%(levelname)s %(message)s')\n"
 WAYS = {
     "command line": ["app.py", "--port", "0"],
     "reload": ["app.py", "--port", "0", "--reload"],
@@ -79,11 +84,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("colour", ["0", "1"])
+@pytest.mark.parametrize(("colour", "logging"), [("0", ""), ("1", ""), ("0", LOGGING)])
 def test_no_request_writes_on_the_terminal(
-    tmp_path: Path, start: Start, way: list[str], colour: str
+    tmp_path: Path, start: Start, way: list[str], colour: str, logging: str
 ) -> None:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(logging + APP)
     words = way if len(way) > 1 else [sys.executable, "app.py", *way]
     # Colours are the server's own sequences; without them none may be there at all.
     child = start(*words, raw=len(way) == 1, FORCE_COLOR=colour)
