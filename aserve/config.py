@@ -24,6 +24,7 @@ from .options import (
     check_value,
     debug_pin_value,
     declare,
+    file_descriptor,
     host_name,
     kind_of,
     not_empty,
@@ -218,7 +219,7 @@ class ServerConfig(Limits, Timeouts, ReloadConfig):
     )  # fmt: skip
     fd: int | None = declare(
         None, "Listen on this inherited file descriptor instead of host and port.",
-        group="Listening", metavar="NUMBER", check=at_least(0), is_rare=True,
+        group="Listening", metavar="NUMBER", check=file_descriptor, is_rare=True,
     )  # fmt: skip
     # uvicorn's number. Clients wait here while the app restarts, so 128 would refuse some;
     # the kernel lowers it to net.core.somaxconn by itself.

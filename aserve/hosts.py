@@ -25,8 +25,9 @@ __all__ = [
 # The value of a header field by its name in lower case; None if it was not sent.
 _Field: TypeAlias = Callable[[str], str | None]
 
-# A client can send as many names as it likes.
+# A client can send as many names as it likes, and as long ones; the DNS has none longer.
 _MOST_REMEMBERED: Final = 1000
+_LONGEST_REMEMBERED: Final = 300
 _PORT: Final = re.compile("(?::[0-9]*)?")
 
 
@@ -55,7 +56,7 @@ class Hosts:
         known = self._known.get(host)
         if known is None:
             known = self._has_all or not host or self._is_allowed(name_of(host))
-            if len(self._known) < _MOST_REMEMBERED:
+            if len(self._known) < _MOST_REMEMBERED and len(host) <= _LONGEST_REMEMBERED:
                 self._known[host] = known
         return known
 

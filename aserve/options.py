@@ -24,6 +24,7 @@ __all__ = [
     "check_value",
     "debug_pin_value",
     "declare",
+    "file_descriptor",
     "host_name",
     "kind_of",
     "not_empty",
@@ -150,6 +151,13 @@ def debug_pin_value(value: str) -> str | None:
     if value == "off" or (len(digits) >= 4 and digits.isascii() and digits.isdigit()):
         return None
     return "is neither `off` nor four digits or more"
+
+
+def file_descriptor(value: int) -> str | None:
+    """A check: a number that the system can give to a file."""
+    if value < 0:
+        return "must be at least 0"
+    return None if value < 2**31 else "is larger than any descriptor"
 
 
 # RFC 1123 section 2.1, in ASCII; a first label `*` stands for all.

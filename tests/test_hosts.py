@@ -74,3 +74,12 @@ def test_a_server_that_is_told(tmp_path: Path) -> None:
         assert (status, "--allowed-host evil.test" in text) == (403, True)
     with aserve.ServerThread(app) as server:
         assert status_of(server.port, "evil.test") == (200, "evil.test")
+
+
+def test_long_names_are_not_remembered() -> None:
+    hosts = Hosts(["shop.test"])
+    for number in range(5000):
+        assert not hosts.allow(f"{'x' * 50_000}{number}")
+    assert sum(map(len, hosts._known)) == 0
+    assert hosts.allow("shop.test:80")
+    assert hosts._known

@@ -77,10 +77,9 @@ def test_no_exception_begins_a_line(make: Callable[[], BaseException], stream: i
 
 
 def test_a_file_whose_name_has_a_line_feed() -> None:
-    try:
-        exec(compile("raise ValueError", "a\nforged", "exec"), {"__name__": "x"})
-    except ValueError as error:
-        assert 'File "a\\nforged", line 1' in traceback_text(error)
+    with pytest.raises(ValueError, match="x") as caught:
+        exec(compile("raise ValueError('x')", "a\nforged", "exec"), {"__name__": "x"})
+    assert 'File "a\\nforged", line 1' in traceback_text(caught.value)
 
 
 @pytest.mark.parametrize("name", ["aserve", "aserve.error"])

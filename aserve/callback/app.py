@@ -95,7 +95,7 @@ class CallbackApp:
             return plain(400, "The body did not arrive.")
         if request is None:
             return plain(413, f"The body may have {self._options.body_limit} bytes at most.")
-        if not self._feeds.put(request):
+        if not self._feeds.put(request, _size_of(request)):
             return plain(503, "Too many requests wait to be read.", ("Retry-After", "1"))
         if self._options.answer is not None:
             answer: object = self._options.answer(request)
@@ -172,3 +172,9 @@ def _in_pieces(body: bytes) -> Iterator[bytes]:
     """What comes in one piece is sent by the worker, and the loop hears of it some time later."""
     yield body[:1]
     yield body[1:]
+
+
+def _size_of(request: CallbackRequest) -> int:
+    """About how much memory it holds, in bytes."""
+    fields = sum(len(name) + len(value) for name, value in request.headers.items())
+    return len(request.body) + len(request.query) + len(request.path) + fields

@@ -23,6 +23,7 @@ __all__ = ["Bell", "Feed", "Feeds", "Inbox", "Slot", "Verdict"]
 
 # Requests that nobody has asked for yet; the sender of a webhook tries again later.
 _MOST_WAITING: Final = 1000
+_MOST_BYTES_WAITING: Final = 16 * 1024 * 1024
 
 _T = TypeVar("_T")
 
@@ -190,18 +191,20 @@ class Feed(Generic[_T]):
     """An async iterator over what is put into it, from any thread, until it is closed."""
 
     def __init__(self) -> None:
-        self._items: deque[_T] = deque()
+        self._items: deque[tuple[_T, int]] = deque()
         self._bell: Bell | None = None
         self._is_closed = False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether too much waits in it."""
-        return len(self._items) >= _MOST_WAITING
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more may wait in it; of one that is empty, always."""
+        waiting = [each for _, each in list(self._items)]
+        return not waiting or (
+            len(waiting) < _MOST_WAITING and sum(waiting) + size <= _MOST_BYTES_WAITING
+        )
 
-    def put(self, item: _T) -> None:
+    def put(self, item: _T, size: int) -> None:
         """Any thread."""
-        self._items.append(item)
+        self._items.append((item, size))
         self._ring()
 
     def close(self) -> None:
@@ -220,7 +223,7 @@ class Feed(Generic[_T]):
             # Looked at behind the bell is in its place: who puts rings it afterwards.
             if not (self._items or self._is_closed):
                 await self._bell.wait()
-        return self._items.popleft()
+        return self._items.popleft()[0]
 
     def _ring(self) -> None:
         if self._bell is not None:
@@ -239,13 +242,13 @@ class Feeds(Generic[_T]):
         self._feeds = [ref for ref in self._feeds if ref() is not None] + [weakref.ref(feed)]
         return feed
 
-    def put(self, item: _T) -> bool:
-        """Whether there was room for it. Any thread."""
+    def put(self, item: _T, size: int) -> bool:
+        """Whether there was room for it, which holds so many bytes. Any thread."""
         feeds = self._live()
-        if any(feed.is_full for feed in feeds):
+        if not all(feed.has_room(size) for feed in feeds):
             return False
         for feed in feeds:
-            feed.put(item)
+            feed.put(item, size)
         return True
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from .peek import (
     vars_of,
 )
 from .places import frame_of, shown_steps, syntax_frame, variables
+from .redact import hide
 from .reprs import cut
 from .source import Files
 from .suggest import suggest
@@ -199,7 +200,7 @@ def _full_name(kind: type) -> str:
 def _text(obj: object, most: int) -> str:
     """`str()` of an exception or a note, which can do anything."""
     try:
-        return cut(str(obj), most)
+        return hide(cut(str(obj), most))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever it is, it is no reason to lose the report
@@ -208,7 +209,7 @@ def _text(obj: object, most: int) -> str:
 
 def _message(error: BaseException) -> str:
     if _is_a(error, SyntaxError) and type(error.msg) is str:
-        return cut(error.msg, _MOST_OF_A_MESSAGE)
+        return hide(cut(error.msg, _MOST_OF_A_MESSAGE))
     return _text(error, _MOST_OF_A_MESSAGE)
 
 

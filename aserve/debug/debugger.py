@@ -120,7 +120,7 @@ class Debugger:
         if environ.get("HTTP_UPGRADE", "h2c").lower() != "h2c":
             # Perhaps the app has taken the connection: it is no response that could be replaced.
             if not isinstance(error, ConnectionError | StopIteration):
-                self._tell_where(self._store.add(report), environ)
+                self._tell_where("", report, environ)
             raise shown
         # What nobody can ask for is not kept: others could push out what is looked at.
         name = self._store.add(report) if self._is_for_page(environ) else ""
@@ -131,7 +131,7 @@ class Debugger:
         except Exception as raised:
             if raised is not error:
                 raise
-            self._tell_where(name or self._store.add(report), environ)
+            self._tell_where(name, report, environ)
             raise shown.with_traceback(trace)  # noqa: B904
         where = f"{environ.get('REQUEST_METHOD', '')} {_shown(_path_of(environ))}"
         log_exception(_log, f"{where}: the application raised an exception", shown, hide)
@@ -218,17 +218,20 @@ class Debugger:
         start_response("200 OK", [*_headers("text/html", body), _policy(nonce)])
         return [body]
 
-    def _tell_where(self, name: str, environ: Environ) -> None:
+    def _tell_where(self, name: str, report: Report, environ: Environ) -> None:
+        where = f"{environ.get('REQUEST_METHOD', '')} {_shown(_path_of(environ))}"
+        if not self._guard.may_see(environ):
+            # A page of somebody else has asked, perhaps again and again: nothing is kept of that.
+            _log.error("%s: the response had begun, to another origin", where)
+            return
+        # Perhaps nobody ever reads it: it pushes out none that was shown.
+        name = name or self._store.add(report, "unread")
         scheme = "https" if is_secure(environ) else "http"
-        host = environ.get("HTTP_HOST")
-        if not host or not self._guard.knows_host(environ):
-            # Nobody is to follow a link to where a client says.
-            host = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+        host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         path = f"{_url_path(environ)}{PREFIX}report/{name}"
         _log.error(
-            "%s %s: the response had begun; the error page is %s://%s%s",
-            environ.get("REQUEST_METHOD", ""), _shown(_path_of(environ)), scheme,
-            _shown(host), path,
+            "%s: the response had begun; the error page is %s://%s%s",
+            where, scheme, _shown(host), path,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from .peek import (
     type_name,
     vars_of,
 )
-from .redact import HIDDEN, is_secret
+from .redact import HIDDEN, is_hidden
 
 __all__ = ["MOST_OF_A_KEY", "cut", "is_plain", "is_secret_key", "key_text", "text_of"]
 
@@ -81,12 +81,13 @@ def is_plain(obj: object) -> bool:
     return id(type(obj)) in _PLAIN
 
 
-def is_secret_key(key: Any) -> bool:
+def is_secret_key(key: Any, value: object) -> bool:
     """Whether the value at this key of a dict is to be hidden."""
     if issubclass(type(key), str):
-        return is_secret(head_of(key, MOST_OF_A_KEY))
+        return is_hidden(head_of(key, MOST_OF_A_KEY), value)
     if issubclass(type(key), bytes):
-        return is_secret(bytes.__getitem__(key, slice(0, MOST_OF_A_KEY)).decode("latin-1"))
+        name = bytes.__getitem__(key, slice(0, MOST_OF_A_KEY)).decode("latin-1")
+        return is_hidden(name, value)
     return False
 
 
@@ -204,7 +205,7 @@ class _Writer:
         if not self._enter(obj, levels, how.start, how.end):
             return
         items = _snapshot(how.items(obj))
-        is_secret_pair = how.start == "(" and count == 2 and is_secret_key(items[0])
+        is_secret_pair = how.start == "(" and count == 2 and is_secret_key(*items[:2])
         for index, item in enumerate(items):
             if self._is_full(index, count):
                 break
@@ -226,7 +227,7 @@ class _Writer:
                 break
             self.write(key, levels - 1)
             self._add(": ")
-            if is_secret_key(key):
+            if is_secret_key(key, value):
                 self._add(HIDDEN)
             else:
                 self.write(value, levels - 1)
@@ -240,7 +241,7 @@ class _Writer:
             if self._is_full(index, len(fields)):
                 break
             self._add(f"{head_of(name, MOST_OF_A_KEY)}=")
-            if is_secret_key(name):
+            if is_secret_key(name, value):
                 self._add(HIDDEN)
             else:
                 self.write(value, levels - 1)

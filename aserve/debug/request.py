@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 from .model import RequestView, Value
-from .redact import HIDDEN, hide_pairs, is_secret
+from .redact import HIDDEN, hide, hide_pairs, is_secret
 
 __all__ = ["view_request"]
 
@@ -117,7 +117,7 @@ def _value(name: str, text: str, *, is_hidden: bool = False, type_: str = "str")
     return Value(
         name=_bounded(name),
         type=type_,
-        text=HIDDEN if is_hidden else _bounded(text),
+        text=HIDDEN if is_hidden else hide(_bounded(text)),
         is_hidden=is_hidden,
     )
 
@@ -143,9 +143,10 @@ def _header(name: str, text: str) -> Value:
         scheme, space, _ = text.strip().partition(" ")
         shown = f"{scheme} {HIDDEN}" if space and scheme.isalnum() else HIDDEN
         return Value(name=name, type="str", text=shown, is_hidden=True)
-    # Not a secret, though its name says so: it asks for a right, and for no key.
-    is_hidden = is_secret(name) and not name.startswith("Access-Control-")
-    return _value(name, hide_pairs(text), is_hidden=is_hidden)
+    # No secrets, though their names say so: one asks for a right, the other is of one answer only.
+    is_none = name.startswith("Access-Control-") or name == "Sec-WebSocket-Key"
+    is_hidden = is_secret(name) and not is_none
+    return _value(name, text, is_hidden=is_hidden)
 
 
 def _spelled(key: str) -> str:
@@ -155,8 +156,10 @@ def _spelled(key: str) -> str:
 
 def _query(environ: dict[str, Any]) -> Iterator[Value]:
     query = _decoded(_text(environ, "QUERY_STRING"))
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        yield _value(name, text, is_hidden=is_secret(name))
+    pairs = parse_qsl(query, keep_blank_values=True)
+    is_answer = any(name == "state" for name, _ in pairs)  # see `redact.hide_pairs`
+    for name, text in pairs:
+        yield _value(name, text, is_hidden=is_secret(name) or (is_answer and name == "code"))
 
 
 def _cookies(environ: dict[str, Any]) -> Iterator[Value]:
@@ -190,11 +193,11 @@ def _environ(environ: dict[str, Any]) -> Iterator[Value]:
         if type(key) is not str or not (key in _CGI or ("." in key and not key.isupper())):
             continue
         if type(value) is str:
-            text = hide_pairs(_decoded(value))
+            text = _decoded(value)
         elif type(value) in _PLAIN or (
             type(value) is tuple and all(type(part) in _PLAIN for part in value)
         ):
-            text = hide_pairs(repr(value))
+            text = repr(value)
         else:
             continue
         yield _value(key, text, is_hidden=is_secret(key), type_=type(value).__name__)

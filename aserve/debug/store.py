@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -40,13 +41,13 @@ class Unknown(LookupError):
 
 
 class Store(Generic[T]):
-    """Keeps the latest items, each for a limited time.
+    """Keeps the latest items, each for a limited time; those of one shelf push out no others.
 
     What is too old goes by itself: while something is kept there is a daemon thread that waits
     for it. A fork begins with nothing, and with ids of its own. All methods: any thread.
 
     Args:
-        limit: How many are kept.
+        limit: How many are kept on a shelf.
         seconds: For how long.
         clock: Seconds that only grow.
     """
@@ -68,19 +69,19 @@ class Store(Generic[T]):
         self._inherited = inherited
         # Reentrant: what is collected while it is held may add something.
         self._lock = threading.RLock()
-        self._items: dict[str, tuple[float, T]] = {}
+        self._items: dict[str, tuple[float, str, T]] = {}
         self._reaper: threading.Event | None = None
         self._owner = f"{os.getpid():x}.{secrets.token_urlsafe(8)[:6]}"
 
-    def add(self, item: T) -> str:
-        """Keep the item, and perhaps let go of the oldest one.
+    def add(self, item: T, shelf: str = "") -> str:
+        """Keep the item, and perhaps let go of the oldest one of its shelf.
 
         Returns:
             Its id, from the characters that need no escape in a URL.
         """
         key = f"{self._owner}.{secrets.token_urlsafe(16)}"
         with self._lock:
-            self._items[key] = (self._clock() + self._seconds, item)
+            self._items[key] = (self._clock() + self._seconds, shelf, item)
             gone = self._take_old()
             if self._items and self._reaper is None:
                 self._start_reaper()
@@ -101,7 +102,7 @@ class Store(Generic[T]):
             found = self._items.get(key)
         gone.clear()
         if found is not None:
-            return found[1]
+            return found[2]
         match = _ID.fullmatch(key)
         if match is None:
             raise Unknown(key[:80])
@@ -127,11 +128,12 @@ class Store(Generic[T]):
         """Remove what is too old or too much; the caller drops it without the lock."""
         now = self._clock()
         gone = []
-        for key, (expiry, item) in list(self._items.items()):
-            if expiry > now and len(self._items) <= self._limit:
-                break
-            gone.append(item)
-            self._items.pop(key, None)
+        counts = Counter(shelf for _, shelf, _ in self._items.values())
+        for key, (expiry, shelf, item) in list(self._items.items()):
+            if expiry <= now or counts[shelf] > self._limit:
+                gone.append(item)
+                counts[shelf] -= 1
+                self._items.pop(key, None)
         if not self._items:
             self._release_reaper()
         return gone

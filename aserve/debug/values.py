@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .model import Value
 from .peek import attributes, bases_of, clean, head_of, is_ours, type_name, vars_of
-from .redact import HIDDEN, hide_quoted, is_secret
+from .redact import HIDDEN, hide, is_hidden
 from .reprs import MOST_OF_A_KEY, is_plain, is_secret_key, key_text, text_of
 
 __all__ = ["can_expand", "children", "describe", "look_up"]
@@ -62,7 +62,7 @@ def describe(objects: Sequence[tuple[str, object]]) -> tuple[Value, ...]:
     values: list[Value | None] = []
     jobs: list[tuple[str, object]] = []
     for name, obj in objects:
-        is_quick = is_plain(obj) or type(obj) is _Left or is_secret(_bare(name))
+        is_quick = is_plain(obj) or type(obj) is _Left or is_hidden(_bare(name), obj)
         values.append(_value(name, obj) if is_quick else None)
         if not is_quick:
             jobs.append((name, obj))
@@ -75,9 +75,9 @@ def _value(name: str, obj: object) -> Value:
     kind = type_name(type(obj))
     if type(obj) is _Left:
         return Value(name=shown, type="", text=obj.text)
-    if is_secret(_bare(name)):
+    if is_hidden(_bare(name), obj):
         return Value(name=shown, type=kind, text=HIDDEN, is_hidden=True)
-    return Value(name=shown, type=kind, text=hide_quoted(text_of(obj)), can_expand=can_expand(obj))
+    return Value(name=shown, type=kind, text=hide(text_of(obj)), can_expand=can_expand(obj))
 
 
 def _late(job: tuple[str, object], text: str = _TOO_LONG) -> Value:
@@ -228,9 +228,10 @@ def _items(obj: Any) -> Iterator[tuple[str, object]]:
             if type(names) is tuple and len(names) == tuple.__len__(obj):
                 yield from ((f".{name}", item) for name, item in zip(names, items, strict=True))
                 return
-        if tuple.__len__(obj) == 2 and is_secret_key(first := tuple.__getitem__(obj, 0)):
+        if tuple.__len__(obj) == 2 and is_secret_key(*tuple.__iter__(obj)):
+            first, second = tuple.__iter__(obj)
             # A header, or an item of a dict: the second is called as the first says.
-            yield from (("[0]", first), (f"[{key_text(first)}]", tuple.__getitem__(obj, 1)))
+            yield from (("[0]", first), (f"[{key_text(first)}]", second))
             return
     is_ordered = builtin is list or builtin is tuple or builtin is deque
     for index, item in enumerate(items):
@@ -258,13 +259,15 @@ def look_up(locals_: Mapping[str, object], path: Sequence[str | int]) -> object:
 
     Thread: any.
     """
-    if not path or not isinstance(path[0], str) or is_secret(path[0]):
+    if not path or not isinstance(path[0], str):
         raise LookupError("there is no such variable")
     found = locals_[path[0]]
+    if is_hidden(path[0], found):
+        raise LookupError("this variable is not shown")
     for index in path[1:]:
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             raise LookupError("a part is called by its index")
         name, found = children(found)[index]
-        if type(found) is _Left or is_secret(_bare(name)):
+        if type(found) is _Left or is_hidden(_bare(name), found):
             raise LookupError("this part is not shown")
     return found

@@ -64,6 +64,9 @@ def make_response(status: str, headers: tuple[tuple[str, str], ...]) -> Response
     match = _STATUS.fullmatch(status)
     if match is None:
         raise WSGIError("the status must be three digits, a space and a reason in one line")
+    if match[1] < "200":
+        # RFC 9110 section 15.2: an interim one, behind which clients wait for the answer.
+        raise WSGIError(f"the status {match[1]} is no final one: it must be 200 or more")
     raw = []
     length: int | None = None
     for name, value in headers:
@@ -238,7 +241,7 @@ class ResponseWriter:
         self._sink.head(response)
 
     def _has_no_body(self, response: Response) -> bool:
-        return self._is_head or response.status_code in (204, 304) or response.status_code < 200
+        return self._is_head or response.status_code in (204, 304)
 
     def _send_list(self, result: list[bytes] | tuple[bytes, ...]) -> None:
         """All of the body is here: send it in one piece, with its length."""
@@ -261,7 +264,7 @@ class ResponseWriter:
         self._sink.whole(response, body)
 
     def _with_length(self, response: Response, length: int) -> Response:
-        if response.status_code in (204, 304) or response.status_code < 200:
+        if response.status_code in (204, 304):
             # RFC 9110 section 8.6: a length here would be a guess about another response.
             return response
         if self._is_head and not length:

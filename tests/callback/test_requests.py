@@ -109,3 +109,15 @@ async def test_host_of_a_tunnel_can_be_allowed(client: httpx.AsyncClient) -> Non
     async with CallbackServer(options=options) as cb:
         for host, status in (("a.tunnel.test", 204), ("b.test", 403)):
             assert (await client.post(cb.url, headers={"Host": host})).status_code == status
+
+
+async def test_what_nobody_reads_is_bounded_in_bytes_too(client: httpx.AsyncClient) -> None:
+    """A thousand webhooks of a megabyte each would be a gigabyte."""
+    options = CallbackOptions(answer=lambda request: 204, body_limit=2_000_000)
+    body = b"x" * 1_000_000
+    async with CallbackServer("/hook", options=options) as cb:
+        received = cb.requests()
+        statuses = [(await client.post(cb.url, content=body)).status_code for _ in range(20)]
+        assert statuses == [204] * 16 + [503] * 4
+        assert (await anext(received)).body == body
+        assert (await client.post(cb.url, content=body)).status_code == 204

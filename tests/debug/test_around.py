@@ -149,7 +149,34 @@ def test_the_log_links_to_no_foreign_host(caplog: pytest.LogCaptureFixture) -> N
                 SERVER_PORT="8000", SCRIPT_NAME="/sh\xc3\xb6p")  # fmt: skip
     assert "evil.example" not in caplog.text
     links = re.findall(r"http://(\S+)/\.aserve", caplog.text)
-    assert links == ["127.0.0.1:8000/sh%C3%B6p", "localhost:8000/sh%C3%B6p"]
+    assert links == ["localhost:8000/sh%C3%B6p"]
+
+
+def test_what_nobody_reads_pushes_out_nothing_that_was_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Reports that only the log tells of have a place of their own, foreign ones have none."""
+    client = Client()
+    client.unlock()
+    link = re.compile(r"http://[^/]+(/\.aserve/debug/report/\S+)")
+    websocket = {"HTTP_UPGRADE": "websocket", "HTTP_SEC_FETCH_SITE": "same-origin"}
+    for _ in range(12):
+        with pytest.raises(LookupError):
+            ask(client.app, **websocket)
+    links = link.findall(caplog.text)
+    assert len(links) == 12
+    assert client.command("locals", frame=0)["ok"]
+    assert [ask(client.app, path, **PAGE).status for path in links] == [404] * 2 + [200] * 10
+    caplog.clear()
+    for foreign in (
+        {"HTTP_SEC_FETCH_SITE": "cross-site"},
+        {"HTTP_ORIGIN": "https://evil.example"},
+        {"HTTP_HOST": "evil.example"},
+    ):
+        with pytest.raises(LookupError):
+            ask(client.app, HTTP_UPGRADE="websocket", **foreign)
+    assert not link.findall(caplog.text)
+    assert ask(client.app, links[-1], **PAGE).status == 200
 
 
 def test_reports_that_are_not_here_say_why() -> None:
