@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from .markup import Content, Markup, element, json_block, raw_block
+from ..pages.markup import Content, Markup, element, json_block, raw_block
 from .model import Problem, RequestView
 from .problems import headline, render_problem, render_values
 

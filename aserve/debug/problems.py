@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from .markup import Content, Markup, element, fragment
+from ..pages.markup import Content, Markup, element, fragment
 from .model import Frame, Mark, Place, Problem, Repetition, SourceLine, Value
 
 __all__ = ["headline", "render_problem", "render_values"]

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import aserve
-from aserve.debug.markup import element, json_block, raw_block
 from aserve.debug.model import Frame, Mark, Problem, Repetition, RequestView, SourceLine, Value
 from aserve.debug.page import render, render_console
+from aserve.pages.markup import element, json_block, raw_block
 
 from . import samples
 

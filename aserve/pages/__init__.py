@@ -1,0 +1,1 @@
+"""One stylesheet and one set of elements for every page of aserve."""
