@@ -6,7 +6,6 @@ what was posted, `/slow` takes its time (also a good one to press Ctrl-C on), `/
 
 from __future__ import annotations
 
-import html
 import json
 import threading
 import time
@@ -14,6 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from .pages.document import document
+from .pages.elements import button
+from .pages.markup import Content, element
 from .types import Environ, StartResponse
 
 __all__ = ["app"]
@@ -24,50 +26,9 @@ _TEXT: Final = [("Content-Type", "text/plain; charset=utf-8")]
 _MOST_ECHOED: Final = 1 << 20
 # Nobody waits longer for a demonstration.
 _LONGEST_WAIT: Final = 30.0
+_SCRIPTS: Final = ("pages/assets/page.js", "pages/assets/demo.js")
 _TICKS: Final = 10
 _TICK: Final = 0.3
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>aserve demo</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto;
- padding: 0 1rem }}
-h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
-table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .15rem 1.2rem .15rem 0 }}
-th {{ font-weight: 400; opacity: .65 }} code, pre, td {{ font-family: ui-monospace, monospace }}
-pre {{ border: 1px solid #8884; border-radius: .4rem; padding: .6rem; min-height: 1.5rem;
- white-space: pre-wrap; overflow-wrap: anywhere }}
-</style></head><body>
-<h1>It works: aserve serves a WSGI app.</h1>
-<table>
-{rows}
-</table>
-<h2>Streaming</h2>
-<p><a href="/stream">/stream</a> sends a line at a time. <button id="go">Watch it here</button></p>
-<pre id="out"></pre>
-<h2>A form</h2>
-<form method="post" action="/echo">
-<input name="text" value="Grüße" aria-label="Text"> <button>Post to /echo</button>
-</form>
-<h2>Patience</h2>
-<p><a href="/slow?seconds=3">/slow?seconds=3</a> holds one thread for three seconds; the other
-{threads} answer meanwhile. Press Ctrl-C in the terminal while it runs: it still finishes.</p>
-<p><a href="/error">/error</a> raises an exception; the terminal shows it.</p>
-<script>
-go.onclick = async () => {{
-  out.textContent = "";
-  const reader = (await fetch("/stream")).body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {{
-    const {{ done, value }} = await reader.read();
-    if (done) return;
-    out.textContent += value;
-  }}
-}};
-</script></body></html>
-"""
 
 
 def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -114,12 +75,46 @@ def _home(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         ("Server", environ.get("SERVER_SOFTWARE", "")),
         ("Thread", threading.current_thread().name),
     ]
-    rows = "\n".join(
-        f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts
-    )
     threads = "threads" if environ["wsgi.multithread"] else "processes"
-    body = _PAGE.format(rows=rows, threads=threads).encode()
+    body = document("aserve demo", _body(facts, threads), scripts=_SCRIPTS, data={}).encode()
     return _answer(start_response, "200 OK", _HTML, body)
+
+
+def _body(facts: list[tuple[str, Any]], threads: str) -> Content:
+    rows = [
+        element("tr", [element("th", name, scope="row"), element("td", str(value))])
+        for name, value in facts
+    ]
+    title = element("span", "It works: aserve serves a WSGI app.", class_="message")
+    form = [
+        element("input", name="text", value="Grüße", aria_label="Text"),
+        " ",
+        element("button", "Post to /echo"),
+    ]
+    watch = button("watch", "Watch it here")
+    return element(
+        "main",
+        [
+            element("h1", title, class_="headline"),
+            element("table", element("tbody", rows), class_="values"),
+            element("h2", "Streaming"),
+            element("p", [_link("/stream"), " sends a line at a time. ", watch]),
+            element("pre", "", id="out", role="log", aria_label="Lines of /stream", tabindex="0"),
+            element("h2", "A form"),
+            element("form", form, method="post", action="/echo"),
+            element("h2", "Patience"),
+            element("p", [_link("/slow?seconds=3"), f" holds one thread for three seconds; the "
+                    f"other {threads} answer meanwhile. Press Ctrl-C in the terminal while it "
+                    "runs: it still finishes."]),
+            element("h2", "An exception"),
+            element("p", [_link("/error"), " raises one; debugger and terminal show it."]),
+        ],
+        class_="simple",
+    )  # fmt: skip
+
+
+def _link(path: str) -> Content:
+    return element("a", path, href=path)
 
 
 def _echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

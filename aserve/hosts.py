@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
+from .guarded import guarded_headers
+
 __all__ = [
     "HostCheck",
     "Hosts",
@@ -135,10 +137,7 @@ class HostCheck:
         if self._hosts.allow(host):
             return self._app(environ, start_response)
         body = refusal(host)
-        start_response(
-            "403 Forbidden",
-            [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))],
-        )
+        start_response("403 Forbidden", guarded_headers("text/plain", len(body)))
         return [body]
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .debug import DebugSettings
     from .net.credentials import Credentials  # a Python may have been built without ssl
     from .reload.child import Child
+    from .reload.content import OpenFile
 
 __all__ = [
     "Plan",
@@ -201,9 +202,31 @@ def supervise(plan: Plan) -> int:
         context=plan.tls.context if plan.tls is not None else None,
         own_hosts=_own_hosts(config, plan.debug),
         hosts=Hosts(config.allowed_hosts) if config.allowed_hosts else None,
+        find_editor=lambda: _editor(config, plan),
     )
     asyncio.run(Supervisor(launch).run())
     return printer.status
+
+
+def _editor(config: ServerConfig, plan: Plan) -> OpenFile | None:
+    """What opens files of the project in the editor of whoever sits here."""
+    from .debug.editor import EditorError, has_editor, open_in_editor
+
+    editor = config.editor or (plan.debug.editor if plan.debug is not None else None)
+    if not has_editor(editor):
+        return None
+
+    def work(file: str, line: int) -> str:
+        try:
+            open_in_editor(file, line, root=plan.directory, editor=editor)
+        except EditorError as error:
+            return str(error)
+        return ""
+
+    async def open_file(file: str, line: int) -> str:
+        return await asyncio.to_thread(work, file, line)
+
+    return open_file
 
 
 def _own_hosts(config: ServerConfig, debug: DebugSettings | None) -> Hosts:

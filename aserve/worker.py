@@ -112,7 +112,7 @@ class _Child:
                 return self._run_script(script)
             loaded = _load(self._job)
         except AppLoadError as error:
-            return self._fail(_report(error))
+            return self._fail(_report(error, self._job["debug_root"] or str(Path.cwd())))
         except Exception as error:
             summary = f"{type(error).__name__}: {error}"
             return self._fail({"summary": summary, "traceback": traceback.format_exc()})
@@ -327,13 +327,20 @@ def _load(job: Message) -> Any:
     )
 
 
-def _report(error: AppLoadError) -> dict[str, Any]:
-    return {
+def _report(error: AppLoadError, root: str) -> dict[str, Any]:
+    report: dict[str, Any] = {
         "summary": str(error),
         "advice": error.advice,
         "traceback": error.user_traceback,
         "is_usage": not error.user_traceback,  # no code of the app is to blame
     }
+    if error.user_traceback and error.__cause__ is not None:
+        from .debug.load_page import view_failure
+
+        # The page is made without it, where something of the app cannot even be looked at.
+        with contextlib.suppress(Exception):
+            report["page"] = view_failure(error.__cause__, root)
+    return report
 
 
 if __name__ == "__main__":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,34 +9,19 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ..errors import ConfigError
+from ..guarded import NO_CONTENT, guarded_headers, policy
+from ..pages.document import document, style_hash
+from ..pages.markup import element
 from ..wsgi.response import make_response
 
 __all__ = ["CallbackAnswer", "CallbackRequest", "page", "plain", "printable", "redirect"]
-
-_STYLE: Final = (
-    ":root{color-scheme:light dark}"
-    "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1rem}"
-    "h1{font-size:1.5rem}"
-)
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 
 _PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 
-# For all answers: the address has the code in it, so no cache, no Referer, and nothing loaded.
-_GUARDED: Final = (
-    ("Cache-Control", "no-store"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-    (
-        "Content-Security-Policy",
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'",
-    ),
-    # The server may end right behind it: the browser is not to count on the connection.
-    ("Connection", "close"),
-)
+# The server may end right behind it: the browser is not to count on the connection.
+_LAST: Final = ("Connection", "close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +88,31 @@ class CallbackAnswer:
         return status, headers, body
 
 
+def _guarded(kind: str, size: int, rules: str = NO_CONTENT) -> list[tuple[str, str]]:
+    # The address has the code in it, so no page that is gone to from here is told of it.
+    return [*guarded_headers(kind, size, rules, referrer="no-referrer"), _LAST]
+
+
 def plain(status: int, text: str, *headers: tuple[str, str]) -> CallbackAnswer:
     """For programs."""
-    return CallbackAnswer(status, f"{text}\n", (_PLAIN, *headers, *_GUARDED))
+    body = f"{text}\n".encode()
+    return CallbackAnswer(status, body, (*headers, *_guarded("text/plain", len(body))))
 
 
 def page(status: int, title: str, text: str) -> CallbackAnswer:
     """For people; both texts may hold anything."""
-    body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></html>\n"
-    )
-    return CallbackAnswer(status, body, (("Content-Type", "text/html; charset=utf-8"), *_GUARDED))
+    heading = element("h1", element("span", title, class_="message"), class_="headline")
+    main = element("main", [heading, element("p", text)], class_="simple")
+    body = document(title, main).encode("utf-8", "backslashreplace")
+    rules = policy(styles=style_hash())
+    return CallbackAnswer(status, body, _guarded("text/html", len(body), rules))
 
 
 def redirect(url: str) -> CallbackAnswer:
     """To a page of the program's own; as a GET, without what stood in this address."""
-    return CallbackAnswer(303, f"See {url}\n", (("Location", url), *_GUARDED))
+    body = f"See {url}\n".encode()
+    headers = (("Location", url), *_guarded("text/plain", len(body)))
+    return CallbackAnswer(303, body, headers)
 
 
 def printable(text: str, most: int = 300) -> str:

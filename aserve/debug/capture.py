@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Final, Literal, TypeGuard, TypeVar
 
+from ..advice import advise
 from .model import Frame, Problem, Repetition, Value
 from .peek import (
     attributes,
@@ -100,6 +101,7 @@ class _Taking:
             message=_message(error),
             notes=(*notes, *filter(None, (left, told))),
             suggestion=suggest(error, _innermost(error)),
+            advice="" if levels or earlier else hide(clean(advise(error))),
             places=places,
             relation=relation if before is not None else "",
             earlier=None if before is None else self.problem(before, levels, earlier + 1),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..guarded import guarded_headers
 from .capture import Captured
 from .console import Console
 from .editor import EditorError, has_editor, open_in_editor
@@ -131,14 +132,7 @@ class Commands:
         except _Refused as refused:
             result = refused.answer
         body = json.dumps(result).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Cross-Origin-Resource-Policy", "same-origin"),
-            *cookies,
-        ]
+        headers = [*guarded_headers("application/json", len(body)), *cookies]
         if result.get("error") == "elsewhere":
             headers += again_elsewhere(environ)
         start_response(status, headers)

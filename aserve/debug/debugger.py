@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from ..guarded import guarded_headers, policy
 from ..harmless import harmless, harmless_line
 from ..safe_log import get_logger, log_exception
 from ..sealed import Sealed
@@ -147,17 +148,18 @@ class Debugger:
         self, name: str, report: Report, environ: Environ
     ) -> tuple[str, WSGIHeaders, bytes]:
         if report.captured is None or not self._guard.may_see(environ):
-            return _STATUS, _headers("text/plain", _REFUSED), _REFUSED
+            return _STATUS, guarded_headers("text/plain", len(_REFUSED)), _REFUSED
         if not self._is_for_page(environ):
             # Whoever asks for no HTML reads it on a terminal.
             body = harmless(plain(report.captured.problem)).encode("utf-8", "backslashreplace")
-            return _STATUS, _headers("text/plain", body), body
+            return _STATUS, guarded_headers("text/plain", len(body)), body
         nonce = secrets.token_urlsafe(16)
         text = render(
             report.captured.problem, report.request, self._page(name, nonce, environ, report)
         )
         body = text.encode("utf-8", "backslashreplace")
-        return _STATUS, [*_headers("text/html", body), _policy(nonce)], body
+        headers = guarded_headers("text/html", len(body), _page_policy(nonce))
+        return _STATUS, headers, body
 
     def _page(self, name: str, nonce: str, environ: Environ, report: Report | None) -> PageSettings:
         problem = report.captured.problem if report and report.captured else None
@@ -215,7 +217,8 @@ class Debugger:
         nonce = secrets.token_urlsafe(16)
         name = self._commands.open_console()
         body = render_console(self._page(name, nonce, environ, None)).encode()
-        start_response("200 OK", [*_headers("text/html", body), _policy(nonce)])
+        headers = guarded_headers("text/html", len(body), _page_policy(nonce))
+        start_response("200 OK", headers)
         return [body]
 
     def _tell_where(self, name: str, report: Report, environ: Environ) -> None:
@@ -242,32 +245,14 @@ def _derived_token(secret: Sealed) -> str:
     return hashlib.sha256(b"aserve debug token\0" + key).hexdigest()[:32]
 
 
-def _headers(kind: str, body: bytes) -> WSGIHeaders:
-    return [
-        ("Content-Type", f"{kind}; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Frame-Options", "DENY"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
-        # With `no-referrer`, a browser sends `Origin: null` along with the page's own commands.
-        ("Referrer-Policy", "same-origin"),
-    ]
-
-
-def _policy(nonce: str) -> tuple[str, str]:
-    rules = (
-        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return "Content-Security-Policy", rules
+def _page_policy(nonce: str) -> str:
+    return policy(scripts=f"'nonce-{nonce}'", styles=f"'nonce-{nonce}'", connect="'self'")
 
 
 def _respond(
     start_response: StartResponse, status: str, headers: WSGIHeaders, body: bytes
 ) -> Iterable[bytes]:
-    start_response(status, [*_headers("text/plain", body), *headers])
+    start_response(status, [*guarded_headers("text/plain", len(body)), *headers])
     return [body]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import is_
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
+from ..pages.elements import Mark, SourceLine
+
 __all__ = [
     "Frame",
     "Mark",
@@ -38,24 +40,6 @@ class Value:
     can_expand: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """One line of a file, counted from 1, without its end."""
-
-    number: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The expression that failed: lines from 1, columns in characters from 0, the end excluded."""
-
-    line: int
-    end_line: int
-    column: int
-    end_column: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """A place that the exception came through.
@@ -73,6 +57,7 @@ class Frame:
         mark: What to mark in them; None for the whole line.
         values: Its variables, if they were rendered ahead; None to ask for them.
         can_open: Whether the file is one of the project that an editor can open.
+        is_alive: Whether its variables can be asked for.
     """
 
     id: int | None
@@ -86,6 +71,7 @@ class Frame:
     mark: Mark | None = None
     values: tuple[Value, ...] | None = None
     can_open: bool = False
+    is_alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +94,7 @@ class Problem:
         message: Its text, bounded; may be empty, may have several lines.
         notes: From `add_note`.
         suggestion: What was probably meant, as a sentence; or empty.
+        advice: What to do about it, where the cause is known, with code in backticks; or empty.
         places: The outermost first.
         relation: What `earlier` is: its cause (`raise ... from`), or what was being handled.
         earlier: The exception before; None for the first, and where a circle would begin.
@@ -118,6 +105,7 @@ class Problem:
     message: str
     notes: tuple[str, ...] = ()
     suggestion: str = ""
+    advice: str = ""
     places: tuple[Place, ...] = ()
     relation: Literal["", "cause", "context"] = ""
     earlier: Problem | None = None

@@ -7,20 +7,22 @@ where they came from: so nothing here has an inline style or an inline handler.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
-from ..pages.markup import Content, Markup, element, json_block, raw_block
+from ..pages.document import document
+from ..pages.elements import button, footer
+from ..pages.markup import Content, Markup, element
 from .model import Problem, RequestView
-from .problems import headline, render_problem, render_values
+from .problems import headline, render_outline, render_problem, render_values
 
 __all__ = ["PageSettings", "render", "render_console"]
 
-_STYLES: Final = ("debugger.css",)
+_STYLES: Final = ("debug/assets/debugger.css",)
 # One module, in this order.
-_SCRIPTS: Final = ("commands.js", "console.js", "debugger.js")
-_MOST_OF_TITLE: Final = 150
+_SCRIPTS: Final = (
+    "pages/assets/page.js", "debug/assets/commands.js", "debug/assets/console.js",
+    "debug/assets/debugger.js",
+)  # fmt: skip
 _KEYS: Final = (
     ("j", "next frame of the project"),
     ("k", "frame before it"),
@@ -78,8 +80,18 @@ def render(problem: Problem, request: RequestView | None, settings: PageSettings
             [_address(request), element("div", _actions(), class_="actions")],
             class_="top",
         ),
-        element("main", [render_problem(problem), _request(request), _plain(settings)]),
-        _footer(settings),
+        element(
+            "main",
+            [
+                render_outline(problem),
+                element(
+                    "div",
+                    [render_problem(problem), _request(request), _plain(settings)],
+                    class_="content",
+                ),
+            ],
+        ),
+        footer(settings.versions, settings.command_line),
         _help(),
     ]
     return _document(headline(problem), body, settings)
@@ -90,49 +102,32 @@ def render_console(settings: PageSettings) -> str:
     heading = element("h1", "Console", class_="headline")
     place = element("div", "", class_="frame chosen standalone", data_frame="0")
     body: list[Content] = [
-        element("main", [heading, place], class_="alone"),
-        _footer(settings),
+        element("main", [heading, _without_script(), place], class_="alone"),
+        footer(settings.versions, settings.command_line),
     ]
     return _document("Console", body, settings)
 
 
+def _without_script() -> Markup:
+    text = "The console needs JavaScript, which is switched off here."
+    return element("p", text, class_="note without-script")
+
+
 def _document(title: str, body: list[Content], settings: PageSettings) -> str:
-    if len(title) > _MOST_OF_TITLE:
-        title = title[:_MOST_OF_TITLE] + "…"
-    head: list[Content] = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        raw_block("style", _assets(_STYLES), nonce=settings.nonce),
-    ]
     classes = [
         name
         for name, is_on in (("can-eval", settings.can_eval), ("has-editor", settings.has_editor))
         if is_on
     ]
-    tail: list[Content] = [
-        _banner(),
-        _unlock(),
-        _console(),
-        json_block(_for_the_script(settings), "settings"),
-        raw_block("script", _assets(_SCRIPTS), type="module", nonce=settings.nonce),
-    ]
-    page = element(
-        "html",
-        [element("head", head), element("body", [body, tail])],
-        lang="en",
+    return document(
+        title,
+        [body, _banner(), _unlock(), _console()],
+        nonce=settings.nonce,
+        styles=_STYLES,
+        scripts=_SCRIPTS,
+        data=_for_the_script(settings),
         class_=" ".join(classes),
     )
-    return f"<!doctype html>\n{page}\n"
-
-
-@cache
-def _assets(names: tuple[str, ...]) -> str:
-    # The package is asked, and not a path: it may lie in a zip file.
-    folder = files("aserve") / "debug" / "assets"
-    return "\n".join((folder / name).read_text("utf-8") for name in names)
 
 
 def _for_the_script(settings: PageSettings) -> dict[str, object]:
@@ -159,15 +154,11 @@ def _address(request: RequestView | None) -> Content:
 
 def _actions() -> Content:
     return [
-        _button("markdown", "Copy as Markdown"),
-        _button("plain", "Copy as text"),
-        _button("libraries", "Library frames", aria_pressed="false"),
-        _button("help", "?", aria_label="Keyboard shortcuts"),
+        button("markdown", "Copy as Markdown"),
+        button("plain", "Copy as text"),
+        button("libraries", "Library frames", aria_pressed="false"),
+        button("help", "?", aria_label="Keyboard shortcuts"),
     ]
-
-
-def _button(do: str, text: str, **attributes: str) -> Markup:
-    return element("button", text, type="button", data_do=do, **attributes)
 
 
 def _request(request: RequestView | None) -> Content:
@@ -191,7 +182,10 @@ def _request(request: RequestView | None) -> Content:
 
 def _plain(settings: PageSettings) -> Content:
     # The script copies it from here, so it is sent one time.
-    text = element("pre", element("code", settings.plain, id="plain"), class_="plain")
+    text = element(
+        "pre", element("code", settings.plain, id="plain"), class_="plain", tabindex="0",
+        role="group", aria_label="Traceback as text",
+    )  # fmt: skip
     return element(
         "section",
         [
@@ -202,22 +196,9 @@ def _plain(settings: PageSettings) -> Content:
     )
 
 
-def _footer(settings: PageSettings) -> Markup:
-    served: Content = (
-        ["Served by ", element("code", settings.command_line)] if settings.command_line else ""
-    )
-    return element(
-        "footer",
-        [
-            element("p", settings.versions) if settings.versions else "",
-            element("p", served) if served else "",
-        ],
-    )
-
-
 def _banner() -> Markup:
     """What has become of the server; the script fills and shows it."""
-    content = [element("p", "", class_="news"), _button("retry", "")]
+    content = [element("p", "", class_="news"), button("retry", "")]
     return element("div", content, id="banner", role="status", hidden=True)
 
 
@@ -228,7 +209,7 @@ def _help() -> Markup:
         [
             element("h2", "Keyboard", id="help-title"),
             element("dl", keys),
-            _button("close-help", "Close"),
+            button("close-help", "Close"),
         ],
         id="help",
         aria_labelledby="help-title",
@@ -252,7 +233,7 @@ def _pin_form(*more: Content, is_hidden: bool = False) -> Markup:
 def _unlock() -> Markup:
     """Asks for the PIN, for whatever needs it outside of the consoles."""
     title = element("h2", "This needs the PIN", id="unlock-title")
-    form = _pin_form(_button("close-unlock", "Cancel"))
+    form = _pin_form(button("close-unlock", "Cancel"))
     return element("dialog", [title, form], id="unlock", aria_labelledby="unlock-title")
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from ..pages.elements import button, place, prose, source
 from ..pages.markup import Content, Markup, element, fragment
-from .model import Frame, Mark, Place, Problem, Repetition, SourceLine, Value
+from .model import Frame, Place, Problem, Repetition, Value
 
-__all__ = ["headline", "render_problem", "render_values"]
+__all__ = ["headline", "render_outline", "render_problem", "render_values"]
 
 _RELATIONS: Final = {"": "", "cause": "Caused by", "context": "While handling"}
 # A longer message is set smaller: it is to be read, and not to push the frames out of view.
@@ -36,6 +37,37 @@ def render_problem(problem: Problem) -> Markup:
     ])  # fmt: skip
 
 
+def render_outline(problem: Problem) -> Content:
+    """Links to the frames, for a window that is wide enough to have them beside the code."""
+    chosen = _innermost_user_frame(problem)
+    items: list[Content] = []
+    for is_user, run in groupby(_frames(problem), key=lambda frame: frame.is_user):
+        frames = list(run)
+        if not is_user and len(frames) > 1 and chosen not in frames:
+            items.append(element("li", f"{len(frames)} library frames", class_="library"))
+            continue
+        items += [_link(frame, is_chosen=frame is chosen) for frame in frames]
+    if len(items) < 2:
+        return ""
+    return element("nav", element("ol", items), class_="outline", aria_label="Frames")
+
+
+def _link(frame: Frame, *, is_chosen: bool) -> Markup:
+    last = frame.shown_file.replace("\\", "/").rpartition("/")[2]
+    title = [
+        element("code", frame.name or last),
+        element("span", f"{last}:{frame.line}" if frame.line else last, class_="where"),
+    ]
+    current = {"aria_current": "true"} if is_chosen else {}
+    link = element("a", title, href=f"#{_id_of(frame)}", **current)
+    return element("li", link, class_="user" if frame.is_user else "library")
+
+
+def _id_of(frame: Frame) -> str:
+    # The place of a SyntaxError, or in a template, is no living frame.
+    return f"place-{frame.line}" if frame.id is None else f"frame-{frame.id}"
+
+
 def _chain(problem: Problem) -> Iterator[tuple[Problem, str]]:
     relation, link = "", problem
     while True:
@@ -56,9 +88,9 @@ def _frames(problem: Problem) -> Iterator[Frame]:
     for link, _ in _chain(problem):
         for member in link.group:
             yield from _frames(member)
-        for place in reversed(link.places):
-            if isinstance(place, Frame):
-                yield place
+        for each in reversed(link.places):
+            if isinstance(each, Frame):
+                yield each
 
 
 def _one(
@@ -72,6 +104,7 @@ def _one(
             _heading(problem, level) if has_heading else "",
             [element("p", note, class_="note") for note in problem.notes],
             element("p", problem.suggestion, class_="suggestion") if problem.suggestion else "",
+            element("p", prose(problem.advice), class_="advice") if problem.advice else "",
             _group(problem, chosen, level + 1),
             _places(problem.places, chosen),
         ],
@@ -85,9 +118,10 @@ def _heading(problem: Problem, level: int) -> Markup:
     if problem.message:
         # The colon is for who hears the heading, or copies it.
         parts.append(element("span", ": ", class_="unseen"))
-        parts.append(
-            element("span", problem.message, class_="message long" if is_long else "message")
-        )
+        # A long one scrolls, and the keyboard has to reach it.
+        stop = {"tabindex": "0"} if is_long else {}
+        kind = "message long" if is_long else "message"
+        parts.append(element("span", problem.message, class_=kind, **stop))
     return element(f"h{min(level, 6)}", parts, class_="headline")
 
 
@@ -112,11 +146,11 @@ def _places(places: Sequence[Place], chosen: Frame | None) -> Content:
     if not places:
         return ""
     items: list[Content] = []
-    innermost = next((place for place in reversed(places) if isinstance(place, Frame)), None)
+    innermost = next((each for each in reversed(places) if isinstance(each, Frame)), None)
     for is_user, run in groupby(_with_owner(places), key=lambda pair: pair[0]):
-        members = [place for _, place in run]
-        rendered: Content = [_place(place, chosen) for place in members]
-        frames = [place for place in members if isinstance(place, Frame)]
+        members = [each for _, each in run]
+        rendered: Content = [_place(each, chosen) for each in members]
+        frames = [each for each in members if isinstance(each, Frame)]
         if is_user or len(frames) < 2 or chosen in frames:
             items.append(rendered)
             continue
@@ -137,9 +171,9 @@ def _with_owner(places: Sequence[Place]) -> Iterator[tuple[bool, Place]]:
     """In the order of the page; a repetition goes with the frames that it repeats."""
     found: list[tuple[bool, Place]] = []
     is_user = True
-    for place in places:
-        is_user = place.is_user if isinstance(place, Frame) else is_user
-        found.append((is_user, place))
+    for each in places:
+        is_user = each.is_user if isinstance(each, Frame) else is_user
+        found.append((is_user, each))
     return reversed(found)
 
 
@@ -159,21 +193,21 @@ def _library(frame: Frame) -> str:
     return first.removesuffix(".py") or "?"
 
 
-def _place(place: Place, chosen: Frame | None) -> Markup:
-    if isinstance(place, Repetition):
-        which = "The frame below comes" if place.frames == 1 else (
-            f"The {place.frames} frames below come"
+def _place(shown: Place, chosen: Frame | None) -> Markup:
+    if isinstance(shown, Repetition):
+        which = "The frame below comes" if shown.frames == 1 else (
+            f"The {shown.frames} frames below come"
         )  # fmt: skip
-        times = "once more" if place.times == 1 else f"{place.times} times more"
+        times = "once more" if shown.times == 1 else f"{shown.times} times more"
         return element("li", f"{which} {times}", class_="repetition")
-    return _frame(place, place is chosen)
+    return _frame(shown, shown is chosen)
 
 
 def _frame(frame: Frame, is_chosen: bool) -> Markup:
     kinds = ["frame", "user" if frame.is_user else "library"]
     body = [
         element("summary", _title(frame)),
-        _source(frame.source, frame.line, frame.mark),
+        source(frame.source, frame.line, frame.mark, f"Code of {frame.shown_file}"),
         _locals(frame, is_chosen),
     ]
     return element(
@@ -182,6 +216,7 @@ def _frame(frame: Frame, is_chosen: bool) -> Markup:
             element("details", body, open=frame.is_user or is_chosen, class_="body"),
             _tools(frame),
         ],
+        id=_id_of(frame),
         class_=" ".join([*kinds, "chosen"] if is_chosen else kinds),
         data_frame="" if frame.id is None else str(frame.id),
         data_kind=frame.kind,
@@ -189,61 +224,21 @@ def _frame(frame: Frame, is_chosen: bool) -> Markup:
 
 
 def _title(frame: Frame) -> Content:
-    folder, slash, name = frame.shown_file.replace("\\", "/").rpartition("/")
-    where = [folder + slash, element("b", name), f":{frame.line}" if frame.line else ""]
-    return [
-        element("span", where, class_="where", title=frame.file),
-        element("span", [" in ", element("code", frame.name)], class_="name") if frame.name else "",
-        element("span", "template", class_="badge") if frame.kind == "template" else "",
-    ]
+    badge = element("span", "template", class_="badge") if frame.kind == "template" else ""
+    return [place(frame.shown_file, frame.line, frame.name, file=frame.file), badge]
 
 
 def _tools(frame: Frame) -> Content:
     """Buttons; who has no script sees none."""
     buttons: list[Content] = []
-    place = f"{frame.shown_file}:{frame.line}"
+    where = f"{frame.shown_file}:{frame.line}"
     if frame.can_open and frame.id is not None:
-        buttons.append(_button("open", "Open in editor", f"Open {place} in the editor"))
-    if frame.id is not None and frame.kind == "python":
-        buttons.append(_button("console", "Console", f"Console in {frame.name}, {place}"))
+        label = f"Open {where} in the editor"
+        buttons.append(button("open", "Open in editor", aria_label=label))
+    if frame.id is not None and frame.is_alive and frame.kind == "python":
+        label = f"Console in {frame.name}, {where}"
+        buttons.append(button("console", "Console", aria_label=label))
     return element("div", buttons, class_="tools") if buttons else ""
-
-
-def _button(do: str, text: str, label: str) -> Markup:
-    return element("button", text, type="button", data_do=do, aria_label=label)
-
-
-def _source(lines: Sequence[SourceLine], failing: int, mark: Mark | None) -> Content:
-    if not lines:
-        return ""
-    shown = []
-    for line in lines:
-        is_failing = line.number == failing or (
-            mark is not None and mark.line <= line.number <= mark.end_line
-        )
-        # Numbers are drawn from the attribute: so they are neither selected nor copied.
-        shown.append(
-            element(
-                "span",
-                [_marked(line, mark) if is_failing and mark else line.text, "\n"],
-                class_="line failing" if is_failing else "line",
-                data_line=str(line.number),
-            )
-        )
-    return element("pre", element("code", shown), class_="source")
-
-
-def _marked(line: SourceLine, mark: Mark) -> Content:
-    """The line with its part of the expression marked, but not with what indents it."""
-    if not mark.line <= line.number <= mark.end_line:
-        return line.text
-    start = mark.column if line.number == mark.line else 0
-    end = mark.end_column if line.number == mark.end_line else len(line.text)
-    text = line.text[start:end]
-    start += len(text) - len(text.lstrip())
-    if not line.text[start:end]:
-        return line.text
-    return [line.text[:start], element("mark", line.text[start:end]), line.text[end:]]
 
 
 def _locals(frame: Frame, is_open: bool) -> Content:

@@ -122,6 +122,8 @@ def _single(problem: Problem, places: _Places, title: str) -> Iterator[str]:
     yield from _with_suggestion(problem).split("\n")
     for note in problem.notes:
         yield from note.split("\n")
+    if problem.advice:
+        yield problem.advice
 
 
 def _with_suggestion(problem: Problem) -> str:

@@ -7,12 +7,12 @@ says what to write or do, and `user_traceback` is there only when the app's own 
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from ..advice import advise
 from ..errors import AppLoadError
 from .shape import accepts, callables_near
 from .target import APP_NAMES, FACTORY_NAMES, Target
@@ -158,12 +158,9 @@ def import_failed(shown: str, error: BaseException) -> AppLoadError:
         what = f"it called sys.exit({'' if error.code is None else repr(error.code)})"
     else:
         what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    advice = ""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        advice = f"Is {error.name!r} installed for {sys.executable}?"
     return AppLoadError(
         f"{shown!r} failed to import: {what}",
-        advice=advice,
+        advice=advise(error),
         user_traceback=_user_traceback(error),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..hosts import Hosts
 from .channel import Message
 from .child import Child
+from .content import OpenFile
 from .snapshot import Interest
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Launch:
         context: For the pages.
         own_hosts: Those that the pages tell what has happened.
         hosts: Those that are answered at all; None for all.
+        find_editor: Returns what opens the editor; None where there is none.
         first: A process that was started ahead, for the first generation.
     """
 
@@ -66,4 +68,5 @@ class Launch:
     portable: bool = False
     context: ssl.SSLContext | None = None
     hosts: Hosts | None = None
+    find_editor: Callable[[], OpenFile | None] = lambda: None
     first: Child | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,9 @@ _LONGEST_HEAD: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 # Behind the answer, how long a client that still sends its body may go on.
 _LINGER_SECONDS: Final = 2.0
+# Without a descriptor for another connection, how long it waits in the backlog.
+_NO_ROOM_SECONDS: Final = 0.1
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class _PlainStream:
@@ -53,6 +57,11 @@ class _PlainStream:
             with contextlib.suppress(BlockingIOError):
                 return self.sock.recv(_LONGEST_HEAD)
             await self.wait()
+
+    async def wait_for_end(self) -> None:
+        """Until the client has gone; what it sends is of no interest."""
+        while await self.read():
+            pass
 
     async def write_last(self, data: bytes) -> None:
         await self._loop.sock_sendall(self.sock, data)
@@ -86,6 +95,10 @@ class _TLSStream:
     async def read(self) -> bytes:
         return await self._reader.read(_LONGEST_HEAD)
 
+    async def wait_for_end(self) -> None:
+        while await self.read():
+            pass
+
     async def write_last(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
@@ -118,6 +131,8 @@ class Page:
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], _PlainStream] = {}
         self._heads: dict[asyncio.Task[None], bytes] = {}
+        # Tabs that wait for a change, the oldest first.
+        self._waiting: dict[asyncio.Task[None], None] = {}
 
     def open(self, sockets: Sequence[socket.socket]) -> None:
         """Begin to accept. One at a time: who is let in when it closes would be lost."""
@@ -146,6 +161,7 @@ class Page:
         """
         for sock in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
+        self._sockets = ()
         self._changed.set()
         left = []
         for task, stream in self._silent.items():
@@ -157,13 +173,32 @@ class Page:
     def _accept(self, sock: socket.socket) -> None:
         try:
             client, _ = sock.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._make_room(sock)
             return
         client.setblocking(False)
         self._begin(client, b"")
 
+    def _make_room(self, sock: socket.socket) -> None:
+        """There are no descriptors left: the tab that has waited longest asks again a little later.
+
+        Meanwhile nobody is told that somebody wants to come in: it would be told without end.
+        """
+        for task in self._waiting:
+            task.cancel()
+            del self._waiting[task]
+            break
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock.fileno())
+        loop.call_later(_NO_ROOM_SECONDS, self._accept_again, sock)
+
+    def _accept_again(self, sock: socket.socket) -> None:
+        if sock in self._sockets:  # else it was closed meanwhile
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
+
     def _begin(self, sock: socket.socket, data: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer())
+        task = asyncio.get_running_loop().create_task(self._answer(_peer_of(sock)))
         self._silent[task] = _PlainStream(sock)
         self._heads[task] = data
         self._tasks.add(task)
@@ -173,8 +208,9 @@ class Page:
         self._tasks.discard(task)
         self._silent.pop(task, None)
         self._heads.pop(task, None)
+        self._waiting.pop(task, None)
 
-    async def _answer(self) -> None:
+    async def _answer(self, peer: str) -> None:
         task = asyncio.current_task()
         assert task is not None
         plain = self._silent[task]
@@ -182,7 +218,8 @@ class Page:
         try:
             if self._context is not None:
                 # Until it speaks it can be given away, and from then on it cannot.
-                await plain.wait()
+                async with asyncio.timeout(_HEAD_SECONDS):
+                    await plain.wait()
                 del self._silent[task]
                 stream = await _TLSStream.make(plain.sock, self._context)
             async with asyncio.timeout(_HEAD_SECONDS):
@@ -197,7 +234,10 @@ class Page:
                 await self._changed.wait()
                 return
             self._silent.pop(task, None)
-            await stream.write_last(await self._answer_to(asked))
+            answer = await self._answer_in_time(asked, peer, stream)
+            if answer is None:
+                return
+            await stream.write_last(answer)
             # Closing over what the client still sends would take the answer from it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_SECONDS):
@@ -208,11 +248,41 @@ class Page:
         finally:
             await stream.close()
 
-    async def _answer_to(self, asked: Asked) -> bytes:
+    async def _answer_in_time(
+        self, asked: Asked, peer: str, stream: _PlainStream | _TLSStream
+    ) -> bytes | None:
+        """The answer; None when it is one that waits, and the client has left before."""
+        if not self._content.is_waiting(asked):
+            return await self._answer_to(asked, peer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[task] = None
+        answering = asyncio.ensure_future(self._answer_to(asked, peer))
+        leaving = asyncio.ensure_future(stream.wait_for_end())
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            return answering.result() if answering.done() else None
+        finally:
+            self._waiting.pop(task, None)
+            for each in (answering, leaving):
+                each.cancel()
+            # Reading has to be over before anybody else reads.
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def _answer_to(self, asked: Asked, peer: str) -> bytes:
         if asked.host is None:
             return answer_of("400 Bad Request", b"The Host header is missing or repeated.\n")
         if self._hosts is not None and not self._hosts.allow(asked.host):
             return answer_of("403 Forbidden", refusal(asked.host))
         scheme = "http" if self._context is None else "https"
         is_shown = self._own.allow(asked.host) and may_show(asked.field, scheme)
-        return await self._content.answer(asked, self._changed, is_shown=is_shown)
+        return await self._content.answer(asked, self._changed, is_shown=is_shown, peer=peer)
+
+
+def _peer_of(sock: socket.socket) -> str:
+    """As REMOTE_ADDR says it; a client of a Unix socket is of this machine."""
+    try:
+        name = sock.getpeername()
+    except OSError:
+        return ""  # it has gone
+    return str(name[0]) if isinstance(name, tuple) else "<local>"

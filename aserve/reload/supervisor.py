@@ -279,7 +279,7 @@ class Supervisor:
         if not is_known and self._launch.on_failed(self._report):
             self.stop()
             return
-        self._show(ErrorContent(self._report, self._launch.typed))
+        self._show(ErrorContent(self._report, self._launch.typed, self._launch.find_editor()))
         self._keep(self._watch_places(self._model.generation))
 
     def _show_loading(self) -> None:

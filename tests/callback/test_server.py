@@ -61,7 +61,9 @@ async def test_answer_is_returned_and_the_page_says_that_it_is_over(
     assert page.headers["connection"] == "close"
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["referrer-policy"] == "no-referrer"
-    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha")
+    assert page.headers["content-security-policy"].startswith(
+        "default-src 'none'; script-src 'none'; style-src 'sha256-"
+    )
     assert "c1" not in page.text
 
 

@@ -116,8 +116,8 @@ def test_a_page_while_a_load_takes_long(tmp_path: Path, start: Start) -> None:
     status, page = get(child, accept="text/html")
     assert status == 503
     assert "The app is being loaded" in page
-    question = page.partition('fetch("')[2].partition('"')[0]
-    token = page.partition('"X-Aserve-Reload":"')[2].partition('"')[0]
+    question = page.partition('"question": "')[2].partition('"')[0]
+    token = page.partition('"token": "')[2].partition('"')[0]
     changed = threading.Thread(target=lambda: answers.append(ask(port, question, token=token)))
     changed.start()
     (tmp_path / "go").touch()

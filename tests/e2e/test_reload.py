@@ -233,7 +233,7 @@ def test_a_syntax_error_is_shown_and_its_fix_is_noticed(
     assert "<script" in page
 
     # The page waits for the change, and is told at once.
-    token = re.search(r'"X-Aserve-Reload":"([\w-]+)"', page)
+    token = re.search(r'"token": "([\w-]+)"', page)
     assert token is not None
     question = f"GET /.aserve/changed HTTP/1.1\r\nHost: localhost\r\nX-Aserve-Reload: {token[1]}"
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as waiter:

@@ -1,5 +1,4 @@
 // What the page asks the server, and values as it answers them. What comes from there is text.
-const settings = JSON.parse(document.getElementById("settings").textContent);
 const MOST_TRIES = 20;
 const MESSAGES = {
   dropped: "The frames of this error are not kept any more: it is too old. Retry the request.",
@@ -39,13 +38,6 @@ async function ask(command, fields = {}) {
     }
     await pause(10 * tries);
   }
-}
-
-/** An element; strings among the children become text. */
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
 }
 
 const trouble = (error) => make("p", { className: "trouble", role: "alert" }, error.message);

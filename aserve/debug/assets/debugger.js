@@ -1,27 +1,8 @@
-// The page: buttons, keys, colours of the code, and what has become of the server.
-const root = document.documentElement;
+// The page: buttons, keys, and what has become of the server.
 const frames = () => [...document.querySelectorAll(".frame.user, .frame.chosen")]
   .filter((frame) => frame.checkVisibility());
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let current = document.querySelector(".frame.chosen");
-
-async function copy(text, button) {
-  let isDone = true;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Only secure origins have a clipboard; the old way is left for the others.
-    const field = make("textarea", { value: text, className: "unseen" });
-    document.body.append(field);
-    field.select();
-    isDone = document.execCommand("copy");
-    field.remove();
-    button.focus();
-  }
-  button.dataset.text ??= button.textContent;
-  button.textContent = isDone ? "Copied" : "Cannot copy";
-  setTimeout(() => { button.textContent = button.dataset.text; }, 1500);
-}
 
 function toggleLibraries(button) {
   const isOpen = button.ariaPressed !== "true";
@@ -95,49 +76,6 @@ document.addEventListener("keydown", (event) => {
   keys[event.key]();
 });
 
-/** Colour Python without touching the document: where highlights are unknown, there are none. */
-function colour() {
-  if (!globalThis.Highlight) return;
-  const words = "False|None|True|and|as|assert|async|await|break|case|class|continue|def|del|elif|"
-    + "else|except|finally|for|from|global|if|import|in|is|lambda|match|nonlocal|not|or|pass|"
-    + "raise|return|try|while|with|yield";
-  const tokens = new RegExp(
-    /(?<comment>#[^\n]*)|(?<string>(?<!\w)[rbfut]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))/i
-      .source + `|(?<keyword>\\b(?:${words})\\b)|(?<number>\\b\\d[\\w.]*)|\\w+`, "gi");
-  const kinds = { comment: new Highlight(), string: new Highlight(), keyword: new Highlight(),
-    number: new Highlight() };
-  for (const code of document.querySelectorAll('[data-kind="python"] .source code')) {
-    const walk = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
-    const pieces = [];
-    for (let length = 0; walk.nextNode(); length += walk.currentNode.length) {
-      pieces.push([length, walk.currentNode]);
-    }
-    const place = (at) => pieces.findLast(([start]) => start <= at);
-    const text = code.textContent;
-    // An odd number of these: the excerpt begins or ends within a string.
-    const quotes = [...text.matchAll(/"""|'''/g)];
-    const failing = code.querySelector(".failing");
-    const failingAt = failing ? text.indexOf(failing.textContent) : text.length;
-    const isWithin = quotes.length % 2 === 1 && quotes[0].index < failingAt;
-    tokens.lastIndex = isWithin ? quotes[0].index + 3 : 0;
-    const found = isWithin ? [["string", 0, tokens.lastIndex]] : [];
-    for (let token; (token = tokens.exec(text)); ) {
-      const kind = Object.keys(kinds).find((name) => token.groups[name] !== undefined);
-      // The search is blind to case for prefixes of strings; keywords are not.
-      if (kind === "keyword" && !words.split("|").includes(token[0])) continue;
-      if (kind) found.push([kind, token.index, tokens.lastIndex]);
-    }
-    for (const [kind, start, end] of found) {
-      const range = new Range();
-      const [first, last] = [place(start), place(end - 1)];
-      range.setStart(first[1], start - first[0]);
-      range.setEnd(last[1], end - last[0]);
-      kinds[kind].add(range);
-    }
-  }
-  for (const [name, highlight] of Object.entries(kinds)) CSS.highlights.set(name, highlight);
-}
-
 const banner = document.getElementById("banner");
 const standalone = document.querySelector(".standalone");
 const RETRY = standalone ? "Load the page again" : "Retry the request";
@@ -200,12 +138,10 @@ function wake() {
   if (!document.hidden) watch(turn);
 }
 
-root.classList.add("live");
 for (const details of document.querySelectorAll("[data-lazy]")) details.hidden = false;
 if (isUnlocked) {
   for (const details of document.querySelectorAll(".chosen [data-lazy]")) details.open = true;
 }
-colour();
 document.addEventListener("visibilitychange", wake);
 wake();
 if (standalone) openConsole(standalone);
