@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import resource
+import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ..e2e.conftest import DEADLINE, Child, Start, starter
+from ..e2e.conftest import DEADLINE, LOCATION, Child, Start, starter
 from .asking import CROSS_ORIGIN, FOREIGN_HOSTS, Answer, ask, send
 
 BROKEN = "SECRET = 1 / 0\n"
@@ -236,3 +241,72 @@ def _port_of(child: Child) -> int:
         if columns[3] == "0A" and f"socket:[{columns[9]}]" in links:
             return int(columns[1].rpartition(":")[2], 16)
     raise AssertionError("it listens nowhere")
+
+
+# What the supervisor, which has little to do, must cope with.
+
+
+def _broken(tmp_path: Path, start: Start, *words: str) -> tuple[Child, int]:
+    (tmp_path / "app.py").write_text(BROKEN)
+    child = start("app.py", "--port", "0", "--reload", *words)
+    return child, int(child.wait_for(r"Until then https?://[^:]+:(\d+) shows")[1])
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds that a process has computed, in its own code and the kernel's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_descriptors_it_neither_spins_nor_hangs(tmp_path: Path, start: Start) -> None:
+    child, port = _broken(tmp_path, start)
+    token = token_of(port)
+    head = f"GET {CHANGED} HTTP/1.1\r\nHost: localhost\r\nX-Aserve-Reload: {token}\r\n\r\n"
+    used = sum(1 for _ in Path(f"/proc/{child.pid}/fd").iterdir())
+    resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (used + 20, used + 20))
+    with contextlib.ExitStack() as tabs:
+        for _ in range(60):
+            tab = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+            tabs.enter_context(tab).sendall(head.encode())
+        # The oldest tabs give way: whoever comes new is answered.
+        for _ in range(3):
+            assert has_told(ask(port, HTML))
+        before, began = _processor_time(child.pid), time.monotonic()
+        asked = 0
+        while time.monotonic() - began < 1.0:
+            asked += has_told(ask(port, HTML))
+        assert asked > 0
+        idle_before, idle_began = _processor_time(child.pid), time.monotonic()
+        assert idle_before - before < 1.0
+        select.select([], [], [], 1.0)  # nobody asks for anything
+        idle = _processor_time(child.pid) - idle_before
+        assert idle / (time.monotonic() - idle_began) < 0.3
+    assert has_told(ask(port, HTML))
+
+
+def test_a_silent_tls_connection_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import aserve.reload.page\naserve.reload.page._HEAD_SECONDS = 0.2\n"
+    )
+    (tmp_path / "app.py").write_text(BROKEN)
+    path = os.pathsep.join(filter(None, [str(tmp_path), str(LOCATION)]))
+    child = start("app.py", "--port", "0", "--reload", "--ssl", "adhoc", PYTHONPATH=path)
+    port = int(child.wait_for(r"Until then https://[^:]+:(\d+) shows")[1])
+    for data in (b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01"):
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as silent:
+            silent.sendall(data)
+            with contextlib.suppress(ConnectionResetError):
+                assert silent.recv(100) == b""
+
+
+def test_nothing_turns_the_direction_of_what_it_says(tmp_path: Path, start: Start) -> None:
+    name = tmp_path / "a\u202eb\u2066.py"
+    name.write_text('# \u202e\n\nraise ValueError("\\u202e\\u061c\\x1b[31m")  # \u2067 \u200f\n')
+    child = start(str(name), "--port", "0", "--reload")
+    port = _waiting_port(child)
+    for accept in (HTML, "Accept: */*"):
+        text = ask(port, accept).text
+        assert "ValueError" in text
+        assert not re.search("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\x1b]", text)
