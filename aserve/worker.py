@@ -35,7 +35,8 @@ from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .reload.channel import Channel, Message
 from .reload.prompts import Prompts
-from .reload.source import Sources, installed_modules, is_users
+from .reload.shelf import Shelf
+from .reload.source import Sources, installed_modules, is_users, users_modules
 from .reload.warm import Recruit
 from .sealed import Sealed
 
@@ -65,11 +66,13 @@ def main() -> None:
     from . import loader, running  # noqa: F401
     from .console import Console  # noqa: F401
 
-    recruit = Recruit(channel)
+    shelf = Shelf()
+    shelf.install()
+    recruit = Recruit(channel, shelf)
     go, descriptors = recruit.wait()
     # Of a fork it is another one.
     job = {**go["job"], "generation": go["generation"]}
-    status = _Child(recruit.channel, job, descriptors).run()
+    status = _Child(recruit.channel, job, descriptors, shelf).run()
     forks.leave(status)
 
 
@@ -81,10 +84,14 @@ class _Child:
         job: What to load: "app" and "directory", or "script"; and "config", "adhoc_pem",
             "debug_secret", "debug_pin", "debug_root", "typed", "generation".
         descriptors: Of the listening sockets.
+        shelf: What was imported ahead.
     """
 
-    def __init__(self, channel: Channel, job: Message, descriptors: Iterable[int]) -> None:
+    def __init__(
+        self, channel: Channel, job: Message, descriptors: Iterable[int], shelf: Shelf
+    ) -> None:
         self._channel = channel
+        self._shelf = shelf
         # Nothing that can be found is left of them: frames of the app lead here, too.
         self._secret = Sealed(job.pop("debug_secret"))
         self._pin = Sealed(pin) if (pin := job.pop("debug_pin")) else None
@@ -104,9 +111,11 @@ class _Child:
 
     def run(self) -> int:
         """Returns the exit status."""
+        self._shelf.on_misfit = self._be_misfit
         threading.Thread(target=self._listen, name="aserve-channel", daemon=True).start()
         self._sources.install()
         self._prompts.install()
+        self._shelf.start()
         try:
             if (script := self._job.get("script")) is not None:
                 return self._run_script(script)
@@ -120,6 +129,17 @@ class _Child:
         config = ServerConfig(**self._job["config"])
         self._serve(loaded.app, config, self._hooks_of(config))
         return 0
+
+    def _be_misfit(self, name: str, kind: str, reason: str) -> None:
+        """What was imported ahead is not what the app would get: a cold process has to."""
+        is_late = self._shelf.is_late
+        told = {"name": name, "kind": kind, "reason": reason, "late": is_late}
+        self._channel.send({"type": "misfit", **told})
+        if not is_late:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(0)
 
     def _run_script(self, script: Message) -> int:
         """Run the supervisor's program again, until it calls `run` for its app."""
@@ -194,6 +214,9 @@ class _Child:
         return 3
 
     def _tell_loaded(self, loaded: Any) -> None:
+        if left := self._shelf.left():
+            self._be_misfit(left, "left", "its import")
+        self._shelf.is_late = True
         self._send_modules("loaded", name=loaded.name, location=loaded.location, kind=loaded.kind)
         self._admitted.wait()
 
@@ -207,7 +230,11 @@ class _Child:
         """What the next process is to import before it is needed: nothing of the user's."""
         # The debugger is loaded by the first exception, and somebody waits for that.
         ours = ["aserve.debug.debugger"] if self._job["config"]["debug"] else []
-        self._channel.send({"type": "modules", "modules": [*installed_modules(), *ours]})
+        modules = [*ours, *self._shelf.order(installed_modules())]
+        states = self._shelf.report(modules)
+        self._channel.send(
+            {"type": "modules", "modules": modules, "states": states, "mine": users_modules()}
+        )
 
     def _hooks_of(self, config: ServerConfig) -> Hooks:
         from .api import Hooks

@@ -30,6 +30,7 @@ class Child:
         is_loaded: Whether it has said that the app is imported.
         is_ready: Whether it has said that it accepts connections.
         failed: Whether it has said that the app cannot be loaded.
+        is_warm: Whether it has imported anything ahead.
         prompts: How many prompts of debuggers are open in it.
         timer: Ends it by force.
     """
@@ -42,6 +43,7 @@ class Child:
         self.is_loaded = False
         self.is_ready = False
         self.failed = False
+        self.is_warm = False
         self.prompts = 0
         self.timer: asyncio.TimerHandle | None = None
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final, cast
 
-__all__ = ["Sources", "digest_of", "is_users"]
+__all__ = ["Sources", "digest_of", "installed_modules", "is_users", "users_modules"]
 
 # PEP 552: the code is of the source with this hash, and Python shall look at it.
 _CHECKED_HASH: Final = (0b11).to_bytes(4, "little")
@@ -109,7 +109,7 @@ class Sources:
 
 
 def installed_modules() -> list[str]:
-    """Names of the modules of other people, in the order of their import."""
+    """Names of the modules of other people, in the order in which their import ended."""
     return [
         name
         for name, module in list(sys.modules.items())
@@ -117,6 +117,16 @@ def installed_modules() -> list[str]:
         and (path := getattr(module, "__file__", None))
         and not is_users(path)
     ]
+
+
+def users_modules() -> list[str]:
+    """Top-level names of the user's modules."""
+    tops = {name.partition(".")[0] for name in list(sys.modules)} - {"__main__", "__mp_main__"}
+    return sorted(
+        name
+        for name in tops
+        if (path := getattr(sys.modules.get(name), "__file__", None)) and is_users(path)
+    )
 
 
 def _file_of(path: str) -> str:

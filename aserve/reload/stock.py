@@ -11,8 +11,8 @@ import os
 import site
 import socket
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from .channel import Channel, Message
@@ -24,8 +24,10 @@ __all__ = ["Stock", "stamp_of_places"]
 # process by themselves.
 _NEVER_FORKED: Final = frozenset(("gevent", "eventlet", "ddtrace", "debugpy", "pydevd"))
 _CAN_FORK: Final = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
-# How many modules may turn out to be unfit before forking is given up.
-_MOST_UNFIT: Final = 8
+# How often a process that imports ahead may turn out to be of no use, until nothing is imported so.
+_MOST_PASSES: Final = 8
+# How often an app may set something else before the same import, until that is not imported ahead.
+_MOST_MISFITS: Final = 2
 
 
 class Stock:
@@ -49,7 +51,12 @@ class Stock:
         self._ready: list[Child] = []
         self._wanted = 0
         self._modules: list[str] = []
-        self._unfit: list[str] = []
+        self._states: list[tuple[int, Message]] = []
+        self._mine: list[str] = []
+        self._refused: list[str] = []
+        self._misfits: Counter[str] = Counter()
+        self._ends: set[str] = set()  # from these imports on nothing is imported ahead
+        self._passes = 0
         self._can_fork = _CAN_FORK
         self._has_lent = False
         self._zygotes: dict[Child, _Zygote] = {}
@@ -58,12 +65,14 @@ class Stock:
         self._places = stamp_of_places()
 
     def put(self, child: Child) -> None:
-        """A process that was started elsewhere waits here."""
+        """A process that was started elsewhere waits here; it has imported nothing."""
         self._know(child)
         self._ready.append(child)
 
-    def take(self) -> Child:
-        """A process, as warm as there is one."""
+    def take(self, *, is_cold: bool = False) -> Child:
+        """A process, as warm as there is one; or a cold one."""
+        if is_cold:
+            return self._spawn()
         if self._places != stamp_of_places():
             self.drop()  # what was imported may be of an older version
         if self._ready:
@@ -76,32 +85,70 @@ class Stock:
             self._has_lent = True
             zygote, self._next = self._next, None
             del self._zygotes[zygote.child]
+            zygote.child.is_warm = True
             return zygote.child
         return self._spawn()
 
-    def refill(self, count: int, modules: list[str]) -> None:
-        """Have `count` processes wait that have imported these modules."""
+    def learn(self, modules: list[str], states: list[tuple[int, Message]], mine: list[str]) -> None:
+        """What the next ones are to import ahead.
+
+        Args:
+            modules: In the order in which the app began to import them.
+            states: What is set from which of them on; see `Recorder`.
+            mine: Top-level names of the user's modules.
+        """
+        end = next((at for at, name in enumerate(modules) if name in self._ends), len(modules))
+        self._modules, self._mine = modules[:end], mine
+        self._states = [(rank, state) for rank, state in states if rank < end]
+
+    def has_misfit(self, name: str, kind: str) -> None:
+        """What was imported ahead is not what the app would have got.
+
+        Args:
+            name: What it has asked for.
+            kind: "settable": a cold process tells what is to be set, and then it fits; "fixed": it
+                cannot be; "left": the app has not asked for it at all any more.
+        """
+        self._misfits[name] += 1
+        if kind == "fixed" or self._misfits[name] >= _MOST_MISFITS:
+            self._ends.add(name)
+        self.drop()
+
+    def forget_all(self) -> None:
+        """Start from nothing: what is imported ahead from here on is made anew."""
+        self._refused.clear()
+        self._ends.clear()
+        self._misfits.clear()
+        self._passes = 0
+        self._modules, self._states = [], []
+        self._can_fork = _CAN_FORK
+        self.drop()
+
+    def _refuse(self, names: Iterable[str]) -> None:
+        self._refused += [name for name in names if name not in self._refused]
+
+    def refill(self, count: int) -> None:
+        """Have `count` processes wait that have imported what was learned."""
         self._wanted = count
-        self._modules = modules
+        modules = self._modules
         if self._places != stamp_of_places():
             self.drop()
         if not _NEVER_FORKED.isdisjoint(modules):
             self._can_fork = False
-        if not self._can_fork:
+        if not self._can_fork or self._passes > _MOST_PASSES:
             while len(self._ready) < count:
                 child = self._spawn()
                 self._ready.append(child)
-                self._send_modules(child, modules)
+                if self._passes <= _MOST_PASSES:
+                    self._send_modules(child, modules)
             return
-        if self._zygote is None or not self._zygote.modules.issuperset(modules):
+        if self._zygote is None or not self._zygote.has(modules, self._states):
             self._breed()
         if self._zygote is not None:
             while len(self._ready) < count:
                 child = self._fork(self._zygote)
                 self._ready.append(child)
-                # What its parent does not have yet; what it could not import is not tried again.
-                known = self._zygote.modules
-                self._send_modules(child, [name for name in modules if name not in known])
+                self._send_modules(child, ())  # it has what its parent has
 
     def drop(self) -> None:
         """What waits is not wanted any more: something has changed that it cannot follow."""
@@ -133,9 +180,12 @@ class Stock:
     def hear(self, child: Child, message: Message) -> bool:
         """A message of a zygote; false for those of other processes."""
         zygote = self._zygotes.get(child)
-        if zygote is None:
-            return False
         kind = message["type"]
+        if zygote is None:
+            if kind == "unfit":
+                self._is_unfit(child, message["modules"])
+                return True
+            return False
         if kind == "forked":
             fork = zygote.unborn.popleft()
             zygote.forks[message["pid"]] = fork
@@ -148,12 +198,20 @@ class Stock:
                 if self._zygote is not None:
                     self._zygote.child.channel.send({"type": "leave"})
                 self._zygote = zygote
+                self.refill(self._wanted)
             else:
-                self._unfit += message["modules"]
-                self._can_fork = len(self._unfit) < _MOST_UNFIT
-                child.kill()
-            self.refill(self._wanted, self._modules)
+                self._is_unfit(child, message["modules"])
         return True
+
+    def _is_unfit(self, child: Child, names: list[str]) -> None:
+        """It has imported something that is not what the app would get; without that, once more."""
+        self._refuse(names)
+        self._passes += 1
+        if child in self._ready:
+            self._ready.remove(child)
+        if not child.generation:
+            child.kill()
+        self.refill(self._wanted)
 
     # -- details -------------------------------------------------------------------------
 
@@ -167,28 +225,32 @@ class Stock:
         if self._next is not None:
             return
         child = self._spawn()
-        self._next = self._zygotes[child] = _Zygote(child, self._modules)
-        child.channel.send(
-            {
-                "type": "brood",
-                "modules": self._modules,
-                "refused": self._unfit,
-                "variables": self._variables(),
-            }
-        )
+        self._next = self._zygotes[child] = _Zygote(child, self._modules, self._states)
+        child.channel.send(self._ahead("brood", self._modules))
 
     def _fork(self, zygote: _Zygote) -> Child:
         ours, theirs = socket.socketpair()
         with theirs:
             zygote.child.channel.send({"type": "fork"}, [theirs.fileno()])
         fork = Fork(Channel(ours))
+        fork.is_warm = True
         zygote.unborn.append(fork)
         self._know(fork)
         return fork
 
     def _send_modules(self, child: Child, modules: Sequence[str]) -> None:
-        variables = self._variables()
-        child.channel.send({"type": "preload", "modules": modules, "variables": variables})
+        child.is_warm = child.is_warm or bool(modules)
+        child.channel.send(self._ahead("preload", modules))
+
+    def _ahead(self, kind: str, modules: Sequence[str]) -> Message:
+        return {
+            "type": kind,
+            "modules": modules,
+            "states": self._states,
+            "mine": self._mine,
+            "refused": self._refused,
+            "variables": self._variables(),
+        }
 
 
 class _Zygote:
@@ -197,13 +259,21 @@ class _Zygote:
     Args:
         child: The process.
         modules: What it was told to import.
+        states: What was set from which of them on.
     """
 
-    def __init__(self, child: Child, modules: Sequence[str]) -> None:
+    def __init__(
+        self, child: Child, modules: Sequence[str], states: Sequence[tuple[int, Message]]
+    ) -> None:
         self.child = child
         self.modules = frozenset(modules)
+        self._states = [state for _, state in states]
         self.unborn: deque[Fork] = deque()  # asked for, in this order
         self.forks: dict[int, Fork] = {}
+
+    def has(self, modules: Sequence[str], states: Sequence[tuple[int, Message]]) -> bool:
+        """Whether all of them were imported, with the same settings."""
+        return self.modules.issuperset(modules) and self._states == [state for _, state in states]
 
 
 def stamp_of_places() -> tuple[int, ...]:

@@ -59,7 +59,7 @@ class Supervisor:
         self._children: set[Child] = set()  # with a generation, also those that retire
         self._alive: set[Child] = set()
         self._stock = Stock(launch.command, launch.variables, self._know)
-        self._modules: list[str] = []
+        self._next_is_cold = False
         self._report: Message = {}
         self._last_report: Message = {}
         # A load failed while an old process still held something that there is only one of.
@@ -76,7 +76,7 @@ class Supervisor:
         self._watcher: Watcher | None = None
         self._keys = Keys(
             {
-                "r": self.reload,
+                "r": self._reload_anew,
                 "q": self.stop,
                 "o": launch.on_open,
                 "p": launch.on_pin,
@@ -142,13 +142,18 @@ class Supervisor:
         self._burst.loaded_at = perf_counter()
         self._events.put_nowait(Event(What.FORCED))
 
+    def _reload_anew(self) -> None:
+        """The same with nothing that was made ahead: a person asks for it who trusts nothing."""
+        self._stock.forget_all()
+        self._next_is_cold = True
+        self.reload()
+
     def _on_hangup(self) -> None:
         """A person asks for a reload, or has closed the terminal: then nobody is left to serve."""
         if self._keys.is_terminal_gone():
             self.stop()
         else:
-            self._stock.drop()  # what is installed, too
-            self.reload()
+            self._reload_anew()
 
     # -- changes -------------------------------------------------------------------------
 
@@ -176,8 +181,9 @@ class Supervisor:
         self._model = model
         for act, generation in actions:
             if act is Act.START:
+                is_cold, self._next_is_cold = self._next_is_cold, False
                 for _ in range(self._launch.processes):
-                    self._start(generation)
+                    self._start(generation, is_cold=is_cold)
                 self._loop.call_later(_SLOW_SECONDS, self._is_slow, generation)
             elif act is Act.REPLACE:
                 self._replace(generation)
@@ -219,9 +225,9 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _start(self, generation: int) -> None:
+    def _start(self, generation: int, *, is_cold: bool = False) -> None:
         self._burst.loaded_at = self._burst.loaded_at or perf_counter()
-        child = self._stock.take()
+        child = self._stock.take(is_cold=is_cold)
         child.generation = generation
         self._is_beside_others = any(one.generation != generation for one in self._children)
         self._children.add(child)
@@ -264,7 +270,7 @@ class Supervisor:
         """For the next generation: everything imported that does not belong to the user."""
         await asyncio.sleep(_STANDBY_SECONDS)
         if self._model.state is not State.STOPPING:
-            self._stock.refill(self._launch.processes, self._modules)
+            self._stock.refill(self._launch.processes)
 
     # -- pages ---------------------------------------------------------------------------
 
@@ -323,7 +329,10 @@ class Supervisor:
     def _hear(self, child: Child, message: Message) -> None:
         kind = message["type"]
         if kind == "modules":
-            self._modules = message["modules"]
+            states = [(rank, state) for rank, state in message["states"]]
+            self._stock.learn(message["modules"], states, message["mine"])
+        elif kind == "misfit":
+            self._on_misfit(child, message)
         elif kind in ("loaded", "failed", "files"):
             self._keep(self._adopt(child, message))
         elif kind == "prompt":
@@ -335,6 +344,22 @@ class Supervisor:
         elif kind == "ready":
             child.is_ready = True
             self._on_ready(child)
+
+    def _on_misfit(self, child: Child, message: Message) -> None:
+        """What it has imported ahead is not what the app would have got."""
+        self._stock.has_misfit(message["name"], message["kind"])
+        if child.generation != self._model.generation:
+            return
+        if message["kind"] == "left":
+            self._launch.tell(f"cold: {message['name']} is not imported any more")
+        else:
+            self._launch.tell(f"cold: {message['reason']} was changed before {message['name']}")
+        if message["late"]:
+            self._next_is_cold = True  # it serves, with what cannot be had anew in it
+        else:
+            child.failed = True  # so its end is no news
+            self._children.discard(child)
+            self._start(child.generation, is_cold=True)
 
     def _on_prompt(self, child: Child, *, is_open: bool) -> None:
         child.prompts += 1 if is_open else -1
@@ -361,6 +386,11 @@ class Supervisor:
             return
         if message["type"] == "failed":
             child.failed = True
+            if child.is_warm and not _is_syntax_error(message):
+                # Perhaps only because of what was imported ahead: a cold one has the last word.
+                self._children.discard(child)
+                self._start(child.generation, is_cold=True)
+                return
             self._report = message
             self._may_have_collided = self._is_beside_others and may_be_a_collision(message)
         if self._watcher is not None:
@@ -417,3 +447,10 @@ class Supervisor:
             # Such as a port of the app's own: now it is free.
             self._may_have_collided = False
             self._events.put_nowait(Event(What.FORCED))
+
+
+def _is_syntax_error(report: Message) -> bool:
+    """Whether it is of the user's file, whatever was imported before; or of what was typed."""
+    last = str(report.get("traceback") or "").rstrip().rpartition("\n")[2]
+    kinds = ("SyntaxError", "IndentationError", "TabError")
+    return bool(report.get("is_usage")) or last.startswith(kinds)

@@ -17,21 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import select
 import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from ..forks import die_with_parent, reseed
+from ..forks import die_with_parent
 from .channel import Channel, Message
-from .source import is_users
+from .shelf import Shelf
 
-__all__ = ["Recruit", "preload"]
+__all__ = ["Recruit"]
 
 # MADV_POPULATE_WRITE and MADV_POPULATE_READ of madvise(2), by the access to a mapping.
 _ADVICE: Final = {"rw-p": 23, "r-xp": 22}
@@ -42,10 +41,12 @@ class Recruit:
 
     Args:
         channel: To the supervisor; in a fork it is another one.
+        shelf: Where what is imported ahead is put aside.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, shelf: Shelf) -> None:
         self.channel = channel
+        self._shelf = shelf
         self._is_fork = False
         self._is_leaving = False
         self._forks: dict[int, int] = {}  # descriptor of the process -> its number
@@ -65,11 +66,11 @@ class Recruit:
                 if kind == "go":
                     return message, descriptors
                 if kind == "preload":
-                    preload(message["modules"])
+                    self._stock(message)
                     if self._is_fork:
                         _own_memory()
                 elif kind == "brood":
-                    self._become_zygote(message["modules"], message["refused"])
+                    self._become_zygote(message)
                 elif kind == "fork":
                     if self._fork(descriptors[0]):
                         break  # what else was read is not for this process
@@ -81,11 +82,25 @@ class Recruit:
                 os._exit(0)
             self._wait_for_news()
 
-    def _become_zygote(self, names: Sequence[str], refused: Sequence[str]) -> None:
-        unfit = preload(names, refused, is_checked=True)
+    def _become_zygote(self, message: Message) -> None:
+        unfit = self._import_ahead(message, _Belongings())
         # Nothing that is loaded now is garbage, and a collection would copy every page.
         gc.freeze()
         self.channel.send({"type": "unfit" if unfit else "warm", "modules": unfit})
+
+    def _stock(self, message: Message) -> None:
+        """As a process that is no fork, or for what its parent has not got."""
+        if message["modules"] and (unfit := self._import_ahead(message, None)):
+            self.channel.send({"type": "unfit", "modules": unfit})
+
+    def _import_ahead(self, message: Message, check: Callable[[], object] | None) -> list[str]:
+        return self._shelf.stock(
+            message["modules"],
+            message["refused"],
+            mine=message["mine"],
+            states=message["states"],
+            check=check,
+        )
 
     def _wait_for_news(self) -> None:
         """Something to read, or the end of a fork."""
@@ -130,7 +145,7 @@ class Recruit:
         self._forks.clear()
         os.set_inheritable(descriptor, False)
         self.channel = Channel(socket.socket(fileno=descriptor))
-        reseed()
+        self._shelf.reseed()
         return True
 
 
@@ -155,58 +170,24 @@ def _own_memory() -> None:
                 libc.madvise(ctypes.c_void_p(start), length, advice)
 
 
-class _Refusal:
-    """Refuses to find modules of the user, and others by name, while modules are imported ahead.
+class _Belongings:
+    """What a fork would lack (threads, also native ones) or share (open files), counted."""
 
-    Args:
-        names: Names that are refused, too, with everything below.
-    """
+    def __init__(self) -> None:
+        self._tasks = _count_tasks()
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = tuple(names)
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name in self._names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.origin and spec.has_location and is_users(spec.origin):
-                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-                return
+    def __call__(self) -> tuple[int, int, int]:
+        if _count_tasks() > self._tasks:
+            # A library that knows of forks ends its threads before one (pthread_atfork): a trial.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                number = os.fork()
+            if not number:
+                os._exit(0)
+            os.waitpid(number, 0)
+        self._tasks = _count_tasks()
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), self._tasks
 
 
-def preload(
-    names: Iterable[str], refused: Iterable[str] = (), *, is_checked: bool = False
-) -> list[str]:
-    """Import installed modules ahead, and nothing of the user's.
-
-    Args:
-        names: Names of modules, in the order in which the app has imported them.
-        refused: Names that are not imported, not even by others.
-        is_checked: Look what each of them leaves behind.
-
-    Returns:
-        The one that has left something behind that must not be forked, if there is one.
-    """
-    refusal: Any = _Refusal(refused)
-    sys.meta_path.insert(0, refusal)
-    before = _belongings() if is_checked else None
-    try:
-        for name in names:
-            if name not in sys.modules:
-                # What cannot be imported alone is imported by the app, or not at all.
-                with contextlib.suppress(BaseException):
-                    importlib.import_module(name)
-                if is_checked and _belongings() != before:
-                    return [name]
-    finally:
-        sys.meta_path.remove(refusal)
-    return []
-
-
-def _belongings() -> tuple[int, int]:
-    """What a fork would lack (threads) or share (open files), counted."""
-    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+def _count_tasks() -> int:
+    return len(os.listdir("/proc/self/task"))

@@ -322,7 +322,7 @@ class Shell:
 
     def fire_timer(self) -> None:
         """The time of the lingering close is over."""
-        for timer in self.timers:
+        for timer in list(self.timers):  # callbacks may set further ones
             if not timer.cancelled:
                 timer.cancelled = True
                 timer.callback()
