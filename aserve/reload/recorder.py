@@ -97,7 +97,8 @@ class Recorder:
         self._states = sorted(states, key=lambda state: state[0])
         self._stack: list[Node] = []
         self._counter = len(nodes) * 2
-        self.unfit: list[str] = []
+        # Name -> why.
+        self.unfit: dict[str, str] = {}
         # Generators that were seeded by the system: each process is to have its own numbers.
         self.generators: list[random.Random] = []
 
@@ -106,7 +107,7 @@ class Recorder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """What the others find, unless it is refused or the user's."""
         if name in self._refused or name.partition(".")[0] in self._mine:
-            self._doubt()
+            self._doubt(f"asks for {name}")
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         for finder in list(sys.meta_path):
             if type(finder).__module__.startswith(f"{_OWN}."):
@@ -115,25 +116,23 @@ class Recorder:
             if spec is None:
                 continue
             if spec.origin and spec.has_location and is_users(spec.origin):
-                self._doubt()
+                self._doubt(f"asks for {name}, which is yours")
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
             return spec
         if self._stack:
             self._stack[-1].absent.add(name)
         return None
 
-    def _doubt(self) -> None:
+    def _doubt(self, why: str) -> None:
         """Whatever is being imported now would have gone on otherwise for the app."""
         for node in self._stack:
-            if node.name not in self._refused:
-                self._refused.add(node.name)
-                self.unfit.append(node.name)
+            self.refuse(node.name, why)
 
-    def refuse(self, name: str) -> None:
+    def refuse(self, name: str, why: str) -> None:
         """This one is unfit."""
         if name not in self._refused:
             self._refused.add(name)
-            self.unfit.append(name)
+            self.unfit[name] = why
 
     # -- what is watched -------------------------------------------------------------------
 
@@ -152,7 +151,7 @@ class Recorder:
         atexit.register = self._register  # type: ignore[assignment]
         random.Random.seed = self._seeding()  # type: ignore[method-assign]
         # An error that only code of C has seen: nobody knows what it has made of it.
-        sys.unraisablehook = lambda _: self._doubt()
+        sys.unraisablehook = lambda _: self._doubt("had an error that code of C has swallowed")
         sys.meta_path.insert(0, self)
         return self
 
@@ -187,11 +186,11 @@ class Recorder:
         self._stack.append(node)
         try:
             module = self._usual_load(spec)
-        except BaseException:
+        except BaseException as error:
             self._stack.pop()
             if name in self._order:
-                self.refuse(name)
-                self._doubt()
+                self.refuse(name, f"fails with {type(error).__name__}")
+                self._doubt(f"asks for {name}, which fails")
             elif outer is not None:  # it goes on without it, as it will for the app
                 outer.parts += node.parts
                 outer.uses |= node.uses
@@ -253,7 +252,7 @@ class Recorder:
 
     def _use(self, name: str) -> None:
         if name in self._refused:
-            self._doubt()
+            self._doubt(f"asks for {name}")
         self._stack[-1].uses.add(name)
 
     def _seeding(self) -> Callable[..., None]:
@@ -303,8 +302,7 @@ class Recorder:
                     is_first = index < len(new) - len(old)
                     node.effects.append((kind, one, is_first))
         if before.directory != now.directory or before.arguments != now.arguments:
-            self._doubt()  # nobody expects that of an import
-            self.refuse(node.name)
+            self._doubt("changes the working directory or the arguments")
 
 
 def do_again(node: Node) -> None:

@@ -72,7 +72,7 @@ class Shelf:
         mine: Iterable[str] = (),
         states: Iterable[tuple[int, Mapping[str, Any]]] = (),
         check: Callable[[], object] | None = None,
-    ) -> list[str]:
+    ) -> dict[str, str]:
         """Import modules ahead, and put all of them aside. Main thread, and no other runs.
 
         Args:
@@ -83,7 +83,7 @@ class Shelf:
             check: Returns what must be the same behind each import.
 
         Returns:
-            What has turned out to be unfit: this process is of no use then.
+            What has turned out to be unfit, and why: this process is of no use then.
         """
         self._is_closed = True
         for name in names:
@@ -96,11 +96,11 @@ class Shelf:
                     continue
                 try:
                     importlib.import_module(name)
-                except BaseException:
-                    recorder.refuse(name)
+                except BaseException as error:
+                    recorder.refuse(name, f"fails with {type(error).__name__}")
                 if check is not None and (now := check()) != before:
                     before = now
-                    recorder.refuse(name)
+                    recorder.refuse(name, "leaves a thread or an open file")
         self._generators += recorder.generators
         self._put_aside()
         return recorder.unfit

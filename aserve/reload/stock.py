@@ -15,10 +15,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from ..safe_log import get_logger
 from .channel import Channel, Message
 from .child import Child, Fork, spawn
 
 __all__ = ["Stock", "stamp_of_places"]
+
+_log: Final = get_logger("aserve")
 
 # They change how Python or its threads work, which does not outlive a fork, or follow each new
 # process by themselves.
@@ -195,6 +198,7 @@ class Stock:
         elif self._next is zygote:
             self._next = None
             if kind == "warm":
+                _log.debug("%d modules are imported ahead", len(zygote.modules))
                 if self._zygote is not None:
                     self._zygote.child.channel.send({"type": "leave"})
                 self._zygote = zygote
@@ -203,9 +207,11 @@ class Stock:
                 self._is_unfit(child, message["modules"])
         return True
 
-    def _is_unfit(self, child: Child, names: list[str]) -> None:
+    def _is_unfit(self, child: Child, why: dict[str, str]) -> None:
         """It has imported something that is not what the app would get; without that, once more."""
-        self._refuse(names)
+        for name, reason in why.items():
+            _log.debug("%s is not imported ahead: it %s", name, reason)
+        self._refuse(why)
         self._passes += 1
         if child in self._ready:
             self._ready.remove(child)

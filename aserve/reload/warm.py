@@ -93,7 +93,7 @@ class Recruit:
         if message["modules"] and (unfit := self._import_ahead(message, None)):
             self.channel.send({"type": "unfit", "modules": unfit})
 
-    def _import_ahead(self, message: Message, check: Callable[[], object] | None) -> list[str]:
+    def _import_ahead(self, message: Message, check: Callable[[], object] | None) -> dict[str, str]:
         return self._shelf.stock(
             message["modules"],
             message["refused"],
