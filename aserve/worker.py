@@ -43,6 +43,7 @@ from .sealed import Sealed
 if TYPE_CHECKING:
     from .api import Hooks
     from .debug import DebugSettings
+    from .frameworks.django import Changes
 
 __all__ = ["main"]
 
@@ -105,6 +106,8 @@ class _Child:
         self._ready = threading.Event()
         self._reported = 0
         self._is_reload = False
+        self._changes: Changes | None = None
+        self._told: list[str] = []
         self._prompts = Prompts(
             lambda is_open: channel.send({"type": "prompt", "open": is_open}),
         )
@@ -191,6 +194,8 @@ class _Child:
                 self._admitted.set()
             elif kind == "prompt":
                 self._prompts.grant()
+            elif kind == "edited":
+                self._on_edited(message["paths"])
             elif kind == "connection":  # behind our "ready"
                 assert self._loop is not None
                 sock = socket.socket(fileno=descriptors[0])
@@ -217,14 +222,28 @@ class _Child:
         if left := self._shelf.left():
             self._be_misfit(left, "left", "its import")
         self._shelf.is_late = True
+        self._ask_framework()
         self._send_modules("loaded", name=loaded.name, location=loaded.location, kind=loaded.kind)
         self._admitted.wait()
 
     def _send_modules(self, type_: str, **more: Any) -> None:
         self._reported = len(sys.modules)
         files = self._sources.files()
-        roots = _roots_of(files)
-        self._channel.send({"type": type_, "files": files, "roots": roots, **more})
+        message = {"type": type_, "files": files, "roots": _roots_of(files), "told": self._told}
+        self._channel.send({**message, **more})
+
+    def _ask_framework(self) -> None:
+        """Which files the app wants to be told of, instead of being loaded anew."""
+        if "django" in sys.modules:
+            from .frameworks.django import Changes
+
+            self._changes = Changes.of_this_process()
+            self._told = self._changes.patterns() if self._changes is not None else []
+
+    def _on_edited(self, paths: list[str]) -> None:
+        left = [path for path in paths if self._changes is None or not self._changes.tell(path)]
+        if left:
+            self._channel.send({"type": "unhandled", "paths": left})
 
     def _send_modules_ahead(self) -> None:
         """What the next process is to import before it is needed: nothing of the user's."""

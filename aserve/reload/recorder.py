@@ -301,6 +301,8 @@ class Recorder:
                 if not any(one is other or one == other for other in old):
                     is_first = index < len(new) - len(old)
                     node.effects.append((kind, one, is_first))
+        if len(before.filters) == len(now.filters) and before.filters != now.filters:
+            node.effects.append(("filter", now.filters[0], True))  # it was there, further behind
         if before.directory != now.directory or before.arguments != now.arguments:
             self._doubt("changes the working directory or the arguments")
 
@@ -315,6 +317,8 @@ def do_again(node: Node) -> None:
         elif kind == "atexit":
             atexit.register(what, *how[0], **how[1])
         elif kind == "filter":
+            if how and what in warnings.filters:
+                warnings.filters.remove(what)  # type: ignore[attr-defined]
             _insert(warnings.filters, what, is_first=how)
             filters_changed()
         elif kind == "finder":

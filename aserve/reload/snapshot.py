@@ -46,12 +46,14 @@ class Interest(NamedTuple):
         extra: Files, directories and patterns of `glob`; everything in such a directory matters.
         excluded: Patterns of `fnmatch` for the absolute path or the name alone; `*` crosses `/`.
         settings_directory: Where `.env` and its like are looked for.
+        told: Patterns of `glob` for files that the app itself wants to be told of.
     """
 
     roots: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     settings_directory: str = ""
+    told: tuple[str, ...] = ()
 
 
 class Snapshot:
@@ -78,13 +80,22 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self._digests)
 
-    def adopt(self, loaded: Mapping[str, str], roots: Iterable[str] = ()) -> list[Change]:
+    def adopt(
+        self, loaded: Mapping[str, str], roots: Iterable[str] = (), told: Iterable[str] = ()
+    ) -> list[Change]:
         """A generation was loaded from these files; returns what is different already.
 
         Args:
             loaded: Path -> digest of what was loaded; an empty one for a file that cannot tell.
             roots: More directories that matter.
+            told: See `Interest`.
         """
+        if (wanted := tuple(told)) != self.interest.told:
+            # As they are now they are known: the app has read none of them before it was loaded.
+            self.interest = self.interest._replace(told=wanted)
+            for path in self._find_extra({}, wanted):
+                if path not in self._digests and not self._is_excluded(path):
+                    self._remember(path, self._first_look(path))
         for root in roots:
             if root not in self.interest.roots:
                 self.interest = self.interest._replace(roots=(*self.interest.roots, root))
@@ -113,7 +124,7 @@ class Snapshot:
                     new.update(paths)
         self._scanned.update(self.interest.roots)
         is_first = not self.directories
-        for path in self._find_extra(directories):
+        for path in self._find_extra(directories, (*self.interest.extra, *self.interest.told)):
             found.add(path)
         found.update(path for path in self._settings if os.path.isfile(path))
         changes: list[Change | None] = []
@@ -192,7 +203,16 @@ class Snapshot:
         name = os.path.basename(path)
         if name.endswith(".py") and not name.startswith((".#", ".")):
             return any(path.startswith(os.path.join(root, "")) for root in self.interest.roots)
-        return any(_is_below(path, extra) for extra in self.interest.extra)
+        return any(_is_below(path, extra) for extra in self.interest.extra) or self.is_told(path)
+
+    def is_told(self, path: str) -> bool:
+        """Whether the app wants to be told of this file, and nobody else of it."""
+        return (
+            any(_is_below(path, pattern) for pattern in self.interest.told)
+            and not path.endswith(".py")
+            and path not in self._settings
+            and not any(_is_below(path, extra) for extra in self.interest.extra)
+        )
 
     def _is_excluded(self, path: str) -> bool:
         name = os.path.basename(path)
@@ -214,8 +234,8 @@ class Snapshot:
             names = [name for name in files if name.endswith(".py") and not name.startswith(".")]
             yield directory, names
 
-    def _find_extra(self, directories: dict[str, None]) -> Iterator[str]:
-        for pattern in self.interest.extra:
+    def _find_extra(self, directories: dict[str, None], patterns: Iterable[str]) -> Iterator[str]:
+        for pattern in patterns:
             directories[os.path.dirname(pattern)] = None
             for path in glob.glob(pattern, recursive=True) or [pattern]:
                 if os.path.isdir(path):
@@ -236,7 +256,10 @@ def _is_wanted(directory: str, name: str) -> bool:
 
 
 def _is_below(path: str, extra: str) -> bool:
-    return path == extra or path.startswith(os.path.join(extra, "")) or fnmatch.fnmatch(path, extra)
+    if path == extra or path.startswith(os.path.join(extra, "")) or fnmatch.fnmatch(path, extra):
+        return True
+    # To `glob`, `**/` may be no folder at all, and to `fnmatch` it is one.
+    return "**/" in extra and fnmatch.fnmatch(path, extra.replace("**/", ""))
 
 
 def _is_being_written(path: str) -> bool:

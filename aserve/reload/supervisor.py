@@ -158,6 +158,16 @@ class Supervisor:
     # -- changes -------------------------------------------------------------------------
 
     def _on_changes(self, changes: list[Change]) -> None:
+        if self._model.state is State.SERVING and self._watcher is not None:
+            told = [change.path for change in changes if self._watcher.is_told(change.path)]
+            for child in self._of(self._model.generation) if told else ():
+                child.channel.send({"type": "edited", "paths": told})
+            changes = [change for change in changes if change.path not in told]
+            if not changes:
+                return
+        self._load_for(changes)
+
+    def _load_for(self, changes: list[Change]) -> None:
         for change in changes:
             before = self._changes.get(change.path) or self._reasons.get(change.path)
             if before is not None and (before.kind, change.kind) == ("created", "edited"):
@@ -333,6 +343,8 @@ class Supervisor:
             self._stock.learn(message["modules"], states, message["mine"])
         elif kind == "misfit":
             self._on_misfit(child, message)
+        elif kind == "unhandled" and child.generation == self._model.generation:
+            self._load_for([Change(path, "edited") for path in message["paths"]])
         elif kind in ("loaded", "failed", "files"):
             self._keep(self._adopt(child, message))
         elif kind == "prompt":
@@ -395,7 +407,8 @@ class Supervisor:
             self._may_have_collided = self._is_beside_others and may_be_a_collision(message)
         if self._watcher is not None:
             files, roots = message["files"], tuple(message["roots"])
-            changes = await asyncio.to_thread(self._watcher.adopt, files, roots)
+            told = tuple(message["told"])
+            changes = await asyncio.to_thread(self._watcher.adopt, files, roots, told)
             if changes:
                 self._on_changes(changes)
                 return

@@ -65,17 +65,23 @@ class Watcher:
         """Begin; what is on the disk now counts as loaded."""
         self._thread.start()
 
-    def adopt(self, loaded: Mapping[str, str], roots: tuple[str, ...]) -> list[Change]:
+    def adopt(
+        self, loaded: Mapping[str, str], roots: tuple[str, ...], told: tuple[str, ...] = ()
+    ) -> list[Change]:
         """A generation was loaded: what is different already? Reads the disk; any thread."""
         with self._lock:
             before = self._snapshot.interest
-            changes = self._snapshot.adopt(loaded, roots)
+            changes = self._snapshot.adopt(loaded, roots, told)
             watched = set(self._snapshot.directories)
             is_new = self._snapshot.interest != before or any(
                 os.path.dirname(path) not in watched for path in loaded
             )
             self._must_scan |= is_new
         return changes
+
+    def is_told(self, path: str) -> bool:
+        """Whether the app itself is to be told of this file. Any thread."""
+        return self._snapshot.is_told(path)
 
     def close(self) -> None:
         """End; returns when the thread has ended."""

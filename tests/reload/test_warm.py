@@ -64,8 +64,8 @@ def ahead(tmp_path: Path) -> Ahead:
 
     def run(names: list[str], refused: Any = (), more: str = "", mine: Any = ()) -> Any:
         program = PROGRAM.format(
-            installed=str(installed), users=str(tmp_path), names=names, refused=list(refused), more=more,
-            mine=list(mine),
+            installed=str(installed), users=str(tmp_path), names=names, more=more,
+            refused=list(refused), mine=list(mine),
         )  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=LOCATION, capture_output=True, text=True,

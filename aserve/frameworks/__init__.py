@@ -1,0 +1,1 @@
+"""What is known of frameworks below the doors; only modules that are loaded are asked."""
