@@ -17,6 +17,7 @@ from .config import ServerConfig, ServerOptions
 from .errors import AppLoadError, AserveError
 from .harmless import harmless
 from .running import run_configured
+from .sealed import hide_known
 from .types import WSGIApp
 
 __all__ = ["ServerProcess"]
@@ -186,7 +187,7 @@ def _serve(
             app = load_app(app, directory=Path(directory)).app
         except AppLoadError as error:
             if error.user_traceback:
-                print(harmless(error.user_traceback), file=sys.stderr)
+                print(hide_known(harmless(error.user_traceback)), file=sys.stderr)
             ready.send({"error": f"{error} {error.advice}".rstrip()})
             sys.exit(3)
     from .console import Console, configure_logging

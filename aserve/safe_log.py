@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .harmless import harmless, harmless_line
+from .sealed import hide_known
 
 __all__ = ["get_logger", "log_exception", "traceback_text"]
 
 _INDENT: Final = "    "
+_BLANKS: Final = (" ", "\t")
 _NAME: Final[Any] = type.__dict__["__name__"]
 
 
@@ -58,7 +60,7 @@ def traceback_text(error: BaseException) -> str:
     try:
         told = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
         _indent_all(told)
-        return harmless("".join(told.format()).rstrip("\n"))
+        return harmless("\n".join(_indented(piece.rstrip("\n")) for piece in told.format()))
     except Exception as failure:
         # E.g. a class that was made by code without a `__name__`, and has no `__module__`: the
         # request would go unanswered.
@@ -92,8 +94,9 @@ def _said(note: object) -> str:
 
 
 def _indented(text: str) -> str:
+    """The text with its lines behind the first one indented."""
     first, *rest = text.replace("\r\n", "\n").split("\n")
-    return "\n".join([first, *(line if line[:1].isspace() else _INDENT + line for line in rest)])
+    return "\n".join([first, *(line if line[:1] in _BLANKS else _INDENT + line for line in rest)])
 
 
 # The second and those behind it are those of a SyntaxError.
@@ -110,10 +113,10 @@ class _Safe(logging.Filter):
             text = record.getMessage()
         except Exception:
             return True  # logging itself tells of it
-        if (safe := harmless(_indented(text))) != text:
+        if (safe := hide_known(harmless(_indented(text)))) != text:
             record.msg, record.args = safe, ()
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = traceback_text(record.exc_info[1])
+            record.exc_text = hide_known(traceback_text(record.exc_info[1]))
         return True
 
 

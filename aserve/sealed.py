@@ -10,12 +10,18 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["Sealed"]
+__all__ = ["HIDDEN", "Sealed", "hide_known"]
+
+# What is shown instead of a secret.
+HIDDEN: Final = "<hidden>"
 
 _BLOCK: Final = 32  # bytes of a SHA-256
 # Digits, and what people put between them.
 _DIGITS: Final = "0123456789"
-_RUN: Final = re.compile(r"[0-9](?:[\s-]?[0-9]){3,}")
+_ANY_DIGIT: Final = tuple(_DIGITS)
+_RUN: Final = re.compile(r"[0-9](?:[\s._,\u2010-\u2015-]?[0-9]){3,}")
+# A longer one stands in no other number by chance.
+_LONG: Final = 8
 
 
 class Sealed:
@@ -58,7 +64,13 @@ class Sealed:
         """The text. Let go of it at once: what holds it can be found."""
         return self._mixed(self._bytes).decode("utf-8", "surrogatepass")
 
-    def hide_in(self, text: str, instead: str) -> str:
+    def hide_everywhere(self) -> Sealed:
+        """From here on `hide_known` hides it; returns the object itself. Any thread."""
+        if self not in _known:
+            _known.append(self)
+        return self
+
+    def hide_in(self, text: str, instead: str = HIDDEN) -> str:
         """The text with a secret that consists of digits replaced, however they are grouped.
 
         Args:
@@ -68,14 +80,16 @@ class Sealed:
         return _RUN.sub(lambda run: self._hide_in_run(run[0], instead), text)
 
     def _hide_in_run(self, run: str, instead: str) -> str:
-        # Compared by hand: `re` keeps the patterns that it has compiled.
+        # Compared by hand: `re` keeps the patterns that it has compiled. A digit in front may be
+        # the end of an escape, such as %22.
         digits = _digits_of(self.reveal())
         places = [at for at, char in enumerate(run) if char in _DIGITS]
         compact = _digits_of(run)
         shown, done, at = [], 0, compact.find(digits) if digits else -1
         while at >= 0:
             start, end = places[at], places[at + len(digits) - 1] + 1
-            if not (run[start - 1 : start].isdigit() or run[end : end + 1].isdigit()):
+            is_part = run[start - 1 : start] in _ANY_DIGIT or run[end : end + 1] in _ANY_DIGIT
+            if len(digits) >= _LONG or not is_part:
                 shown += [run[done:start], instead]
                 done = end
             at = compact.find(digits, at + len(digits))
@@ -102,3 +116,13 @@ class Sealed:
 
 def _digits_of(text: str) -> str:
     return "".join(char for char in text if char in _DIGITS)
+
+
+_known: Final[list[Sealed]] = []
+
+
+def hide_known(text: str) -> str:
+    """The text without the secrets of this process: for logs, and for what others are told."""
+    for sealed in _known:
+        text = sealed.hide_in(text)
+    return text

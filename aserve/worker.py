@@ -38,7 +38,7 @@ from .reload.prompts import Prompts
 from .reload.shelf import Shelf
 from .reload.source import Sources, installed_modules, is_users, users_modules
 from .reload.warm import Recruit
-from .sealed import Sealed
+from .sealed import Sealed, hide_known
 
 if TYPE_CHECKING:
     from .api import Hooks
@@ -72,7 +72,7 @@ def main() -> None:
     recruit = Recruit(channel, shelf)
     go, descriptors = recruit.wait()
     # Of a fork it is another one.
-    job = {**go["job"], "generation": go["generation"]}
+    job = {**go.pop("job"), "generation": go["generation"]}
     status = _Child(recruit.channel, job, descriptors, shelf).run()
     forks.leave(status)
 
@@ -95,7 +95,8 @@ class _Child:
         self._shelf = shelf
         # Nothing that can be found is left of them: frames of the app lead here, too.
         self._secret = Sealed(job.pop("debug_secret"))
-        self._pin = Sealed(pin) if (pin := job.pop("debug_pin")) else None
+        self._pin = Sealed(job["debug_pin"]).hide_everywhere() if job["debug_pin"] else None
+        del job["debug_pin"]
         self._job = job
         self._sockets = [socket.socket(fileno=number) for number in descriptors]
         self._sources = Sources()
@@ -386,7 +387,16 @@ def _report(error: AppLoadError, root: str) -> dict[str, Any]:
         # The page is made without it, where something of the app cannot even be looked at.
         with contextlib.suppress(Exception):
             report["page"] = view_failure(error.__cause__, root)
-    return report
+    hidden: dict[str, Any] = _without_secrets(report)
+    return hidden
+
+
+def _without_secrets(told: Any) -> Any:
+    if isinstance(told, str):
+        return hide_known(told)
+    if isinstance(told, dict):
+        return {name: _without_secrets(value) for name, value in told.items()}
+    return [_without_secrets(one) for one in told] if isinstance(told, list | tuple) else told
 
 
 if __name__ == "__main__":

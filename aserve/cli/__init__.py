@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from ..config import ServerConfig, iter_options
+from ..config import ServerConfig
 from ..errors import (
     AppLoadError,
     CallbackError,
@@ -36,9 +36,10 @@ from ..harmless import harmless, harmless_line
 from ..loader import LoadedApp, load_app
 from ..options import DEBUG_PIN_VARIABLE
 from ..resolve import respelled
+from ..sealed import Sealed, hide_known
 from ..supervise import debug_pin, open_browser, shown_command, without_secrets
 from . import callback
-from .commands import RESERVED, DefaultGroup, PlainCommand, ServingCommand
+from .commands import RESERVED, DefaultGroup, PlainCommand, ServingCommand, seal_words
 from .reloading import is_loopback, serve_by_processes, wants_reload
 from .settings import Settings, gather, table, unknown_variables
 from .trust import trust, trust_notes, untrust
@@ -111,6 +112,9 @@ def main(
         crash of aserve itself leaves as an exception, with its traceback and status 1.
     """
     started_at = time.perf_counter() if started_at is None else started_at
+    given, args = args, seal_words(sys.argv[1:] if args is None else args)
+    if given is None:
+        _forget_words()
     group = DefaultGroup(
         [
             ServingCommand("serve", _serve, takes_app=True),
@@ -124,7 +128,7 @@ def main(
     )
     try:
         status = group.main(
-            args=None if args is None else list(args),
+            args=args,
             prog_name="aserve",
             standalone_mode=False,
             obj=_Start(started_at, child),
@@ -154,20 +158,14 @@ def _fail(message: str, status: int) -> int:
 def _fail_to_load(error: AppLoadError) -> int:
     if error.user_traceback:
         # Above the summary: the last line is the one that is read first.
-        click.echo(f"{harmless(error.user_traceback)}\n", err=True)
+        click.echo(f"{hide_known(harmless(error.user_traceback))}\n", err=True)
     text = f"{sentence(str(error))} {error.advice}" if error.advice else str(error)
-    return _fail(text, EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
+    return _fail(hide_known(text), EXIT_APP_FAILED if error.user_traceback else EXIT_USAGE)
 
 
 def _gather(given: dict[str, Any]) -> Settings:
     # A flag that may be repeated and was not given is an empty tuple.
     flags = {name: value for name, value in given.items() if value not in (None, ())}
-    context = click.get_current_context(silent=True)
-    for option in iter_options():
-        if option.is_secret and context is not None:
-            # Who keeps what was read is the configuration alone.
-            context.params.pop(option.name, None)
-            given.pop(option.name, None)
     return gather(flags, directory=_current_directory(), environment=os.environ)
 
 
@@ -274,6 +272,8 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
         if start.child is not None:
             start.child.release()
         debug = _debug_settings() if config.debug else None
+        if isinstance(config.debug_pin, Sealed):
+            config.debug_pin.hide_everywhere()
         for name, value in settings.variables.items():
             os.environ.setdefault(name, value)
         if is_demo:
@@ -300,6 +300,9 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
 def _forget_secrets() -> None:
     """Take away what was read, from where the app and its error pages would show it."""
     os.environ.pop(DEBUG_PIN_VARIABLE, None)
+
+
+def _forget_words() -> None:
     for words in (sys.argv, sys.orig_argv):
         words[:] = without_secrets(words)
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 from .._version import __version__
 from ..config import APP_OPTION, iter_options
 from ..options import Option
+from ..sealed import Sealed
 
-__all__ = ["RESERVED", "DefaultGroup", "PlainCommand", "ServingCommand"]
+__all__ = ["RESERVED", "DefaultGroup", "PlainCommand", "ServingCommand", "seal_words"]
 
 _DEFAULT: Final = "serve"
 RESERVED: Final = ("demo", "config", "callback", "trust", "untrust", "pin")
@@ -194,10 +195,44 @@ def _click_option(option: Option) -> click.Option:
     return click.Option(
         [*declarations, option.name],
         default=None,
+        type=_Secret() if option.is_secret else None,
         metavar=option.metavar,
         multiple=option.is_list,
         shell_complete=_values,
     )
+
+
+class _Secret(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A value that no frame of click is to hold; see `seal_words`."""
+
+    name = "text"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Sealed:
+        """What stood there."""
+        number = str(value).removeprefix(_SEALED)
+        return _sealed[int(number)] if number.isdecimal() and number != value else Sealed.of(value)
+
+
+_SEALED: Final = "\0sealed "
+_sealed: Final[list[Sealed]] = []
+
+
+def seal_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line with marks in place of secrets: their frames stay for long."""
+    flags = {flag for option in iter_options() if option.is_secret for flag in option.flags}
+    shown: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        is_next = bool(shown) and shown[-1] in flags
+        if is_next or (equals and name in flags):
+            _sealed.append(Sealed(word if is_next else value))
+            mark = f"{_SEALED}{len(_sealed) - 1}"
+            shown.append(mark if is_next else f"{name}={mark}")
+        else:
+            shown.append(word)
+    return shown
 
 
 def _eager(

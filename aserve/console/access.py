@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from ..events import ExchangeRecord
+from ..sealed import hide_known
 
 __all__ = ["AccessLines", "access_line"]
 
@@ -61,7 +62,7 @@ def _request_text(record: ExchangeRecord) -> str:
         line = head.split(b"\n", 1)[0].rstrip(b"\r")[:_RAW_SHOWN]
         text = _escape(line.decode("ascii", "surrogateescape"))
         return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", text).replace('"', "\\x22") or "-"
-    target = _readable_target(request.target)
+    target = hide_known(_readable_target(request.target))
     return f"{_escape(request.method)} {target} HTTP/{request.http_version}"
 
 

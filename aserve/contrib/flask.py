@@ -118,6 +118,9 @@ def command(
     is_reloading = get_debug_flag() if reload is None else reload
     app = _loaded_elsewhere if is_reloading else info.load_app()
     if is_reloading:
+        from ..debug.settings import pin_of_environment
+
+        pin_of_environment()  # read for good: the processes get it by their channel
         _forget_env_files()
     try:
         run(app, host, port, reload=how if is_reloading else False, hooks=hooks, **options)

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..guarded import guarded_headers
+from ..pause import Pause
 from .capture import Captured
 from .console import Console
 from .editor import EditorError, has_editor, open_in_editor
@@ -103,6 +104,8 @@ class Commands:
     editor: str | None
     root: str
     generation: str
+    # Between two files that are opened without a PIN, where there is none.
+    pause: Pause = field(default_factory=lambda: Pause(2.0))
 
     def can_open(self, environ: Environ) -> bool:
         """Whether there is an editor, on the screen of whoever sends this."""
@@ -176,6 +179,8 @@ class Commands:
             raise _Refused("editor", "Editors are opened from this machine only.")
         if not self.is_unlocked(environ):
             raise _Refused("pin", "The PIN is needed.")
+        if self.gate is None and not self.pause.is_over():
+            raise _Refused("editor", "One file in two seconds.")
         report = self._report(asked, environ)
         frame = self._frame(report, asked)
         # Where it was when it failed; the living frame may have gone on.

@@ -44,7 +44,7 @@ class Gate:
     """
 
     def __init__(self, pin: Sealed, run_secret: Sealed, root: str, *, is_configured: bool) -> None:
-        self._pin = pin
+        self._pin = pin.hide_everywhere()
         self._secret = run_secret
         self._store = PinStore(root)
         self._lock = Lock(run_secret, self._store.tries)
@@ -57,7 +57,7 @@ class Gate:
         if not self._is_configured:
             stored = self._store.stored()
             if stored is not None and stored != self._pin:
-                self._pin = stored
+                self._pin = stored.hide_everywhere()
                 self._lock.forgive()
         return self._pin
 

@@ -22,15 +22,17 @@ from .content import Content, answer_of
 if TYPE_CHECKING:
     import ssl  # a Python may have been built without it
 
-__all__ = ["Page"]
+__all__ = ["NO_ROOM", "Page"]
 
 _LONGEST_HEAD: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 # Behind the answer, how long a client that still sends its body may go on.
 _LINGER_SECONDS: Final = 2.0
+# Tabs that wait; a person has fewer, and another one than the oldest has just been opened.
+_MOST_WAITING: Final = 200
 # Without a descriptor for another connection, how long it waits in the backlog.
 _NO_ROOM_SECONDS: Final = 0.1
-_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class _PlainStream:
@@ -174,7 +176,7 @@ class Page:
         try:
             client, _ = sock.accept()
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 self._make_room(sock)
             return
         client.setblocking(False)
@@ -185,13 +187,16 @@ class Page:
 
         Meanwhile nobody is told that somebody wants to come in: it would be told without end.
         """
-        for task in self._waiting:
-            task.cancel()
-            del self._waiting[task]
-            break
+        self._end_oldest()
         loop = asyncio.get_running_loop()
         loop.remove_reader(sock.fileno())
         loop.call_later(_NO_ROOM_SECONDS, self._accept_again, sock)
+
+    def _end_oldest(self) -> None:
+        if self._waiting:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.cancel()
 
     def _accept_again(self, sock: socket.socket) -> None:
         if sock in self._sockets:  # else it was closed meanwhile
@@ -237,7 +242,8 @@ class Page:
             answer = await self._answer_in_time(asked, peer, stream)
             if answer is None:
                 return
-            await stream.write_last(answer)
+            async with asyncio.timeout(_HEAD_SECONDS):
+                await stream.write_last(answer)
             # Closing over what the client still sends would take the answer from it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_SECONDS):
@@ -257,6 +263,8 @@ class Page:
         task = asyncio.current_task()
         assert task is not None
         self._waiting[task] = None
+        if len(self._waiting) > _MOST_WAITING:
+            self._end_oldest()
         answering = asyncio.ensure_future(self._answer_to(asked, peer))
         leaving = asyncio.ensure_future(stream.wait_for_end())
         try:

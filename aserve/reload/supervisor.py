@@ -20,7 +20,7 @@ from .content import Content, ErrorContent, LoadingContent
 from .keys import Keys
 from .launch import Launch
 from .machine import Act, Action, Event, Model, State, What, begin, step
-from .page import Page
+from .page import NO_ROOM, Page
 from .relay import Relay
 from .snapshot import Change
 from .stock import Stock, stamp_of_places
@@ -37,6 +37,9 @@ _STANDBY_SECONDS: Final = 0.1
 
 # How long a person looks at nothing before a page says that the app is being loaded.
 _SLOW_SECONDS: Final = 2.0
+
+# Without a descriptor for a new process, until it is tried again.
+_NO_ROOM_SECONDS: Final = 0.1
 
 # How often it is looked whether something was installed, while the app cannot be loaded.
 _PLACES_SECONDS: Final = 0.3
@@ -237,7 +240,14 @@ class Supervisor:
 
     def _start(self, generation: int, *, is_cold: bool = False) -> None:
         self._burst.loaded_at = self._burst.loaded_at or perf_counter()
-        child = self._stock.take(is_cold=is_cold)
+        try:
+            child = self._stock.take(is_cold=is_cold)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            # Clients hold all descriptors: those of the page are being let go.
+            self._loop.call_later(_NO_ROOM_SECONDS, self._start_again, generation, is_cold)
+            return
         child.generation = generation
         self._is_beside_others = any(one.generation != generation for one in self._children)
         self._children.add(child)
@@ -245,6 +255,10 @@ class Supervisor:
         variables = self._launch.variables()
         go = {"type": "go", "job": self._launch.job, "variables": variables}
         child.channel.send({**go, "generation": generation}, numbers)
+
+    def _start_again(self, generation: int, is_cold: bool) -> None:
+        if generation == self._model.generation and self._model.state is State.LOADING:
+            self._start(generation, is_cold=is_cold)
 
     def _replace(self, generation: int) -> None:
         before = self._model.retries - 1

@@ -172,6 +172,12 @@ def test_showing_the_pin_and_opening_files_have_a_pause(monkeypatch: pytest.Monk
     clock = [100.0]
     monkeypatch.setattr("aserve.pause.time.monotonic", lambda: clock[0])
     client = Client()
+    # Without a console there is no PIN, and so a pause here, too.
+    bare = DebuggedApplication(LookupError, settings=DebugSettings(editor=sys.executable + " -V"))
+    opening = Client()
+    opening.app, opening.settings = bare, ask(bare, **PAGE).settings
+    answers = [opening.command("open", frame=0) for _ in range(3)]
+    assert [answer.get("message") for answer in answers][1:] == ["One file in two seconds."] * 2
     for _ in range(5):
         assert client.command("show-pin") == {"ok": True, "printed": True}
     assert terminal.getvalue().count(PIN) == 1
@@ -196,13 +202,19 @@ def test_sealed_texts() -> None:
     ("text", "shown"),
     [
         ("123-456-789", "*"), ("x123456789y", "x*y"), ("123 456 789.", "*."), ("1-23456789", "*"),
-        ("0123456789", "0123456789"), ("1234567890", "1234567890"), ("123--456", "123--456"),
+        ("0123456789", "0*"), ("1234567890", "*0"), ("123--456", "123--456"),
+        ("%22123-456-789%22", "%22*%22"), ("123.456.789", "*"), ("123,456,789", "*"),
+        ("123\u2010456\u2011789", "*"), ("123_456_789", "*"),
         ("2026-01-01 123-456-789 1", "2026-01-01 * 1"), ("123456789-123456789", "*-*"),
         ("12 34 56", "12 34 56"), ("", ""),
     ],
 )  # fmt: skip
 def test_hiding_digits(text: str, shown: str) -> None:
     assert Sealed(PIN).hide_in(text, "*") == shown
+
+
+def test_a_short_one_is_hidden_only_as_a_whole() -> None:
+    assert Sealed("1234").hide_in("1234 12345 01234 12-34", "*") == "* 12345 01234 *"
 
 
 def test_nothing_is_hidden_of_a_pin_that_is_off() -> None:

@@ -27,7 +27,9 @@ def test_secrets(name: str) -> None:
     "name",
     ["author", "key", "primary_key", "foreign_key", "CACHE_KEY", "sort_key", "sortKey", "keys",
      "passenger", "pinned", "spin", "name", "state", "", "bypass", "compass", "design", "resign",
-     "salted", "code", "monkey", "turkey", "session_factory", "sessions"],
+     "salted", "code", "tokenizer", "token_type", "cookiecutter", "secretary", "row_key",
+     "s3_key_name", "SESSION_COOKIE_NAME", "CSRF_COOKIE_SECURE", "AUTH_USER_MODEL",
+     "jwt_algorithm", "pass_count", "monkey", "turkey", "session_factory", "sessions"],
 )  # fmt: skip
 def test_others(name: str) -> None:
     assert not is_secret(name)
@@ -38,6 +40,9 @@ def test_a_session_of_a_database_is_none() -> None:
     assert is_hidden("session", {"user": 1})
     assert is_hidden("session", "text")
     assert is_hidden("password", object())
+    assert is_hidden("pin", 1234)
+    assert not is_hidden("max_tokens", 100)
+    assert not is_hidden("password", None)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,22 @@ SHAPES = [
     f"{{b'Authorization': b'Basic {SECRET}'}}",
     f"environ({{'DB_PASSWORD': '{SECRET}'}})",
     f"{{'otp' => '{SECRET}'}}",
+    f"Login(password=SecretStr('{SECRET}'))",
+    f"Login(password=bytearray(b'{SECRET}'), a=1)",
+    f"Login(pw=u'{SECRET}')",
+    f"Pw(secret=Box('a', '{SECRET}'))",
+    f"Authorization=Bearer {SECRET}",
+    f"headers={{'Authorization': 'Bearer {SECRET}'}}",
+    f"{{'headers': {{'authorization': ['Bearer {SECRET}']}}}}",
+    f"tokens=[['a'], ['{SECRET}']]",
+    f"{{'secrets': {{'a': {{'b': 1}}, 'c': '{SECRET}'}}}}",
+    f"Key (token)=({SECRET}) already exists.",
+    f"curl --password {SECRET} x",
+    f"password  =  {SECRET}",
+    f"GET /?user[password]={SECRET}",
     # YAML
+    f"- password: {SECRET}",
+    f"password: |\n  {SECRET}",
     f"user: ada\npassword: {SECRET}\n",
     f"'a: b\\n  api_key: {SECRET}\\n'",
     # by their look
@@ -135,6 +155,9 @@ SHAPES = [
     f"'-----BEGIN RSA PRIVATE KEY-----\\nMIG{SECRET}",
     f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{SECRET}",
     f"invalid key sk_live_{SECRET}{SECRET}",
+    f"Bearer {SECRET}{SECRET}",
+    f"sk-proj-{SECRET}{SECRET}{SECRET}",
+    f"glpat-{SECRET}{SECRET}{SECRET}",
     f"bad credentials ghp_{SECRET}{SECRET}{SECRET}",
 ]
 
@@ -163,6 +186,11 @@ def test_shapes(text: str) -> None:
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "File \"/a/b.py\", line 3, in f",
         "2026-01-01 12:00:00: state=open",
+        "Usage(prompt_tokens=12, completion_tokens=7)",
+        "['pin', 'led']",
+        "class A:\n    password: str\n    pin: int = 0",
+        "git+ssh://git@github.com/a/b",
+        "SESSION_COOKIE_NAME='sid'",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -284,6 +284,26 @@ def test_without_descriptors_it_neither_spins_nor_hangs(tmp_path: Path, start: S
     assert has_told(ask(port, HTML))
 
 
+def test_a_save_while_clients_hold_all_descriptors(tmp_path: Path, start: Start) -> None:
+    """The new process waits for a descriptor, and the supervisor does not end."""
+    child, port = _broken(tmp_path, start)
+    token = token_of(port)
+    head = f"GET {CHANGED} HTTP/1.1\r\nHost: localhost\r\nX-Aserve-Reload: {token}\r\n\r\n"
+    used = sum(1 for _ in Path(f"/proc/{child.pid}/fd").iterdir())
+    with contextlib.ExitStack() as tabs:
+        for _ in range(30):
+            tab = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+            tabs.enter_context(tab).sendall(head.encode())
+        assert has_told(ask(port))  # whoever came before was heard before
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (used + 15, used + 15))
+        (tmp_path / "app.py").write_text(
+            "def app(environ, start_response):\n    start_response('200 OK', [])\n"
+            "    return [b'fine']\n"
+        )
+        while "fine" not in ask(port).text:
+            assert child.process.poll() is None, child.errors
+
+
 def test_a_silent_tls_connection_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:

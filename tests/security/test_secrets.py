@@ -101,3 +101,48 @@ def test_https_refers_no_foreign_name(tmp_path: Path, start: Start) -> None:
     assert (answer.status, answer.headers["location"]) == (307, f"https://localhost:{port}/a?b")
     answer = ask(port, host="evil.example", target="/a?b")
     assert (answer.status, "location" in answer.headers) == (403, False)
+
+
+def test_an_app_that_cannot_be_loaded_shows_no_pin(tmp_path: Path, start: Start) -> None:
+    """Not on its page, in the text of it, in the terminal."""
+    said = f"settings say pin {PIN} and {PIN.replace('-', '')}"
+    (tmp_path / "app.py").write_text(f"raise RuntimeError({said!r})\n")
+    child = start("app.py", "--port", "0", "--reload", ASERVE_DEBUG_PIN=PIN)
+    port = int(child.wait_for(r"Until then http://[^:]+:(\d+) shows")[1])
+    texts = [ask(port, "Accept: text/html").text, ask(port).text]
+    child.end()
+    once = start("app.py", "--port", "0", "--no-reload", ASERVE_DEBUG_PIN=PIN)
+    assert once.wait() == 3
+    for text in (*texts, child.errors, once.errors):
+        assert "settings say pin" in text
+        assert PIN not in text
+        assert PIN.replace("-", "") not in text
+
+
+LATE = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/late":
+        return late()
+    if environ["PATH_INFO"] == "/base":
+        raise SystemExit("864-297-531")
+    if environ["PATH_INFO"] == "/first":
+        raise LookupError("first")
+    return [b"fine"]
+
+def late():
+    yield b"x"
+    raise RuntimeError("late 864-297-531")
+"""
+
+
+def test_no_line_of_the_log_has_the_pin(tmp_path: Path, start: Start) -> None:
+    """Whoever writes it: the debugger, the server, the access log."""
+    (tmp_path / "app.py").write_text(LATE)
+    child = start("app.py", "--port", "0", "--no-reload", ASERVE_DEBUG_PIN=PIN)
+    for target in ("/first", "/late", "/base", f"/x?q=%22{PIN}%22", "/last"):
+        ask(child.port, target=target)
+    child.wait_for("GET /last")
+    assert child.end() == 0
+    assert "late <hidden>" in child.errors
+    assert PIN not in child.errors

@@ -16,8 +16,16 @@ from .asking import ask
 
 PIN = "864-297-531"
 
-FLASK = """
+# An optional import, whose exception is kept: its frames lead to all that was there at the start.
+KEPT = """
+try:
+    import does_not_exist
+except ImportError as error:
+    MISSING = error
+"""
+FLASK = f"""
 import walker
+{KEPT}
 from flask import Flask, request
 
 app = Flask(__name__)
@@ -30,19 +38,21 @@ def fail():
 
 @app.get("/walk")
 def walk():
-    return "\\n".join(walker.find(request.headers["X-Mask"]))
+    return "\\n".join(walker.find(request.headers["X-Mask"], request.headers["X-Token"]))
 """
-PLAIN = """
+PLAIN = f"""
 import walker
+{KEPT}
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/fail":
         raise LookupError("on purpose")
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return ["\\n".join(walker.find(environ["HTTP_X_MASK"])).encode()]
+    return ["\\n".join(walker.find(environ["HTTP_X_MASK"], environ["HTTP_X_TOKEN"])).encode()]
 """
-DJANGO = """
+DJANGO = f"""
 import walker
+{KEPT}
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
@@ -57,7 +67,8 @@ def fail(request):
     raise LookupError("on purpose")
 
 def walk(request):
-    return HttpResponse("\\n".join(walker.find(request.headers["X-Mask"])))
+    fields = request.headers
+    return HttpResponse("\\n".join(walker.find(fields["X-Mask"], fields["X-Token"])))
 
 urlpatterns = [path("fail", fail), path("walk", walk)]
 app = get_wsgi_application()
@@ -161,7 +172,8 @@ def test_nothing_leads_to_the_pin(
     assert page.command("eval", frame=0, code="6 * 7")["output"] == "42\n"
     assert pin not in page.text
     for _ in range(2):  # the second time, what the first one has left behind is walked, too
-        answer = ask(child.port, f"X-Mask: {masked(pin)}", target="/walk")
+        fields = (f"X-Mask: {masked(pin)}", f"X-Token: {masked(page.settings['token'])}")
+        answer = ask(child.port, *fields, target="/walk")
         (count,) = re.findall(r"^walked (\d+)\r?$", answer.text, re.MULTILINE)
         assert int(count) > 20_000
         assert not re.findall(r"^.* < .*$", answer.text, re.MULTILINE)[:10]
@@ -186,7 +198,8 @@ three = functools.partial(print, hashlib.sha256({PIN.replace("-", "")!r}.encode(
     (tmp_path / "app.py").write_text(PLAIN + places)
     shutil.copy(Path(__file__).with_name("walker.py"), tmp_path)
     child = start("app:app", "--port", "0", "--no-reload", ASERVE_DEBUG_PIN="135-792-468")
-    found = ask(child.port, f"X-Mask: {masked(PIN)}", target="/walk").text.splitlines()[1:]
+    fields = (f"X-Mask: {masked(PIN)}", f"X-Token: {masked('0' * 32)}")
+    found = ask(child.port, *fields, target="/walk").text.splitlines()[1:]
     assert any("Slots" in way for way in found)
     assert any("cell" in way for way in found)
     assert any("partial" in way for way in found)

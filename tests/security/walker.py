@@ -23,14 +23,18 @@ def parts_of(item: Any) -> list[Any]:
     parts = gc.get_referents(item)
     if type(item) is types.FrameType:  # while it runs, the collector does not look into it
         parts += [item.f_globals, item.f_builtins, item.f_code, *item.f_locals.values()]
+        parts += [item.f_back] if item.f_back is not None else []
     return parts
 
 
-def find(mask: str) -> list[str]:
-    """Ways to a PIN, or to a digest of it that can be made fast, from the frames that call this.
+def find(mask: str, token: str) -> list[str]:
+    """Ways to a PIN, to a digest of it that can be made fast, or to the secret of the run.
+
+    They begin at the frames that call this, and at those of all other threads.
 
     Args:
         mask: The PIN, masked.
+        token: That of the page, masked: it is derived from the secret of the run.
     """
     pin = unmasked(mask)
     forms = [pin, pin.replace("-", "")]
@@ -43,21 +47,30 @@ def find(mask: str) -> list[str]:
     raw = [*(text.encode() for text in texts), *(digest.digest() for digest in digests)]
     numbers = {int(forms[1])}
 
+    page = unmasked(token)
+
+    def is_secret(key: bytes) -> bool:
+        return hashlib.sha256(b"aserve debug token\0" + key).hexdigest()[:32] == page
+
     def is_hit(item: Any) -> bool:
         kind = type(item)
         if issubclass(kind, str):
-            return any(text in item for text in texts)
+            is_hex = len(item) == 64 and set(item) <= set("0123456789abcdef")
+            return (is_hex and is_secret(bytes.fromhex(item))) or any(
+                text in item for text in texts
+            )
         if issubclass(kind, bytes | bytearray):
-            return any(text in item for text in raw)
+            return (len(item) == 32 and is_secret(bytes(item))) or any(text in item for text in raw)
         return kind is int and item in numbers
 
     here = sys._getframe()
     frames = []
-    frame = here.f_back
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    mine = {id(each) for each in (here, texts, raw, numbers, digests, forms)}
+    for frame in [here.f_back, *sys._current_frames().values()]:
+        while frame is not None:
+            if frame is not here and frame not in frames:
+                frames.append(frame)
+            frame = frame.f_back
+    mine = {id(each) for each in (here, texts, raw, numbers, digests, forms, page)}
     # Thirty thousand of them and more; how each was come to is kept as the id before it.
     came_from = dict.fromkeys(map(id, frames), 0)
     kinds = dict.fromkeys(map(id, frames), "frame")
