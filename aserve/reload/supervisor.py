@@ -105,7 +105,8 @@ class Supervisor:
             )
         for ending in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(ending, self.stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` outlives its terminal
+            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self._launch.first is not None:
             self._stock.put(self._launch.first)
         try:

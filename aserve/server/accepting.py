@@ -131,6 +131,10 @@ class Listener:
         """See `Job`."""
         return False
 
+    def is_over(self) -> bool:
+        """See `Job`."""
+        return False
+
     def drop(self) -> None:
         """See `Job`: all threads are busy, so the loop does it."""
         jobs: list[Job] = []
@@ -323,6 +327,10 @@ class Handshake(Member):
         """See `Job`."""
 
     def is_stuck(self) -> bool:
+        """See `Job`."""
+        return False
+
+    def is_over(self) -> bool:
         """See `Job`."""
         return False
 

@@ -504,6 +504,8 @@ class Connection(asyncio.Protocol):
     def announce_close(self) -> None:
         """The server stops: the next response is the last one."""
         self._h1.announce_close()
+        if self.exchange is not None and self.exchange.is_event_stream:
+            self.exchange.end_stream()
         if self.direct is not None and self.direct.recall():
             self._transport.resume_reading()  # a request may have come already
 

@@ -106,6 +106,7 @@ class DirectPath:
         "_lender",
         "_park",
         "_reclaim",
+        "_running",
         "_server",
         "_transport",
         "_watch",
@@ -139,6 +140,7 @@ class DirectPath:
         self.fd = self._channel.fileno()
         self.registered = False  # the poller's note
         self.lent = False
+        self._running: Exchange | None = None  # what the application is called for, or was last
 
     def __str__(self) -> str:
         return str(self._lender.exchange or f"a request from {self._lender.client}")
@@ -171,6 +173,10 @@ class DirectPath:
         """See `Job`."""
         exchange = self._lender.exchange
         return exchange is not None and exchange.is_stuck()
+
+    def is_over(self) -> bool:
+        """See `Job`. By then the connection has no exchange any more, but a worker still has."""
+        return self._running is not None and self._running.is_over()
 
     def drop(self) -> None:
         """See `Job`."""
@@ -216,6 +222,7 @@ class DirectPath:
         slow = self._server.slow_paths
         if slow and exchange.request.path in slow:
             self._server.pool.cede()
+        self._running = exchange
         exchange.dispatched = True
         exchange.lend()
         exchange.run()

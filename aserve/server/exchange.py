@@ -48,6 +48,8 @@ __all__ = ["Carrier", "Direct", "Exchange"]
 
 _log: Final = get_logger("aserve.error")
 
+# Of the HTML standard, "Server-sent events": open until one side does not want it any more.
+_EVENT_STREAM: Final = b"text/event-stream"
 # How long a worker waits for its client before it lends its thread: most are quicker.
 _PATIENCE_SECONDS: Final = 0.005
 
@@ -126,6 +128,7 @@ class Exchange:
         "_flush_posted",
         "_flushed",
         "_is_lending",
+        "_is_over",
         "_is_reported",
         "_items",
         "_lease",
@@ -141,6 +144,7 @@ class Exchange:
         "ended",
         "gate",
         "has_begun",
+        "is_event_stream",
         "is_taken",
         "is_waiting",
         "request",
@@ -180,6 +184,8 @@ class Exchange:
         self.status_code = 0
         self.sent = 0  # bytes of the response body
         self.ended = False  # the last byte of the response went to the transport
+        self.is_event_stream = False  # the answer never ends by itself
+        self._is_over = False  # the server has ended it, because it stops
         self.is_taken = False  # by the app, for an upgrade; nothing is answered any more
         # The client finished sending: it left, or only closed its half.
         self.client_left = False
@@ -256,6 +262,15 @@ class Exchange:
         space = self._space
         if space is not None and self._pending <= self.connection.low_water:
             space.set()
+
+    def end_stream(self) -> None:
+        """The server stops: the answer ends behind what was made of it so far. Loop thread.
+
+        What the app makes next raises in its worker, which then closes the iterable. A worker that
+        adds something at this moment adds it behind the end, where nobody looks.
+        """
+        self._is_over = self.client_left = True
+        self._put(END_OF_MESSAGE)
 
     def close(self) -> None:
         """Nothing more can be sent or read; whoever waits is told. Idempotent."""
@@ -383,6 +398,10 @@ class Exchange:
         self._is_reported = True
         return True
 
+    def is_over(self) -> bool:
+        """See `Job`."""
+        return self._is_over
+
     def _put(self, item: Item) -> None:
         if self.is_taken:
             return
@@ -415,6 +434,10 @@ class Exchange:
     def head(self, response: Response) -> None:
         """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
         self.has_begun = True
+        self.is_event_stream = any(
+            name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
+            for name, value in response.headers
+        )
         self._items.append(response)
 
     def data(self, data: bytes) -> None:
@@ -423,7 +446,7 @@ class Exchange:
         Raises:
             ClientDisconnected: It has left.
         """
-        if self.closed:
+        if self.closed or self._is_over:
             raise ClientDisconnected("the client left before it got the whole response")
         if not data:
             return

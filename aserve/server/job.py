@@ -33,6 +33,10 @@ class Job(Protocol):
         """
         ...
 
+    def is_over(self) -> bool:
+        """Whether the server has ended it: nobody waits for what it still does. Loop thread."""
+        ...
+
     def drop(self) -> None:
         """It will not be run: the pool has closed, or is full. Loop thread."""
         ...

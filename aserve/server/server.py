@@ -42,6 +42,10 @@ __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
 _log: Final = get_logger("aserve.error")
 
+# How long an event stream that was ended has for the item under way and its `close()`: a view that
+# waits for the next event may wait for ever.
+_STREAM_SECONDS: Final = 0.2
+_A_BIT: Final = 0.01  # behind which the clock of the loop is surely there
 # When a person who stops the server is told what it waits for: most requests are over by then.
 _ANNOUNCE_SECONDS: Final = 0.1
 
@@ -413,9 +417,15 @@ class Server:
 
     def _under_way(self) -> list[str]:
         """What keeps the server from closing, a line each."""
-        lines = [describe(running) for running in self.pool.running()]
+        lines = [describe(running) for running in self.pool.running() if not running.job.is_over()]
         arriving = [connection.arriving for connection in list(self._connections)]
         return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
+
+    def _only_streams(self, until: float) -> bool:
+        """Whether nothing runs but event streams that were ended, and had a moment for that."""
+        if self.loop.time() < until:
+            return False
+        return all(one.job.is_over() for one in self.pool.running())
 
     def _cut_now(self, reason: str) -> None:
         self._cut = True
@@ -444,7 +454,10 @@ class Server:
             if not self._connections:
                 # A response may be out while its `close()` still runs: the grace covers it too.
                 self.pool.close()
-                await self._until(lambda: self._pool_empty)
+                until = self.loop.time() + _STREAM_SECONDS
+                ending = self.loop.call_at(until + _A_BIT, self._changed.set)
+                await self._until(lambda: self._pool_empty or self._only_streams(until))
+                ending.cancel()
             for line in self._under_way():
                 _log.warning("%s: %s", self._cut_reason, line)
         finally:

@@ -246,6 +246,7 @@ def main() -> int:
             missed |= factor < _GOALS[app] or base.lost > 0
             print(f"\n{app}: the better peer takes {factor:.1f} times as long;", end=" ")
             print(f"goal {_GOALS[app]:g}, {verdict}; p95 is {base.p95 / base.p50:.1f} x p50")
+    common.RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = common.RESULTS / f"reload-{stamp}.json"
     path.write_text(json.dumps(saved, indent=1), "utf-8")

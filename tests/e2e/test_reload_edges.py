@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -267,6 +268,22 @@ def test_a_hangup_signal_loads_everything_anew(tmp_path: Path, start: Start) -> 
     child.wait_for("Asked to reload, reloading")
     assert pid_of(get(child)[1]) != old
     wait_gone([old])
+    assert child.end() == 0
+
+
+def test_what_nohup_started_outlives_its_terminal(tmp_path: Path, start: Start) -> None:
+    """A shell that ends sends SIGHUP, which `nohup` has told the system to ignore."""
+    app = tmp_path / "app.py"
+    app.write_text(WITH_PID.format("one"))
+    words = ["-m", "aserve", "app.py", "--port", "0", "--reload"]
+    child = start("nohup", sys.executable, *words, raw=True)
+    old = pid_of(get(child)[1])
+    child.send(signal.SIGHUP)
+    assert pid_of(get(child)[1]) == old
+    app.write_text(WITH_PID.format("two"))
+    child.wait_for("reloading")  # it was not asked for one before
+    assert "Asked to reload" not in child.errors
+    assert get(child)[1].startswith("two")
     assert child.end() == 0
 
 

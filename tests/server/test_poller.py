@@ -29,6 +29,9 @@ class _Item:
 
     def overdue(self) -> None: ...
 
+    def is_over(self) -> bool:
+        return False
+
     def drop(self) -> None: ...
 
 

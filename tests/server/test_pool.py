@@ -19,6 +19,9 @@ class _Job:
     def overdue(self) -> None:
         pass
 
+    def is_over(self) -> bool:
+        return False
+
     def drop(self) -> None:
         pass
 
