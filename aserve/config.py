@@ -282,8 +282,8 @@ class ServerConfig(Limits, Timeouts, ReloadConfig):
     )  # fmt: skip
 
     reload: bool | None = declare(
-        None, "Load the app anew when its files change; without a word from you on a terminal, for "
-        "a server on loopback.",
+        None, "Load the app anew when its files change; without a word from you on a terminal, and "
+        "where FLASK_DEBUG is on.",
         group="Reloading", off_flag="--no-reload",
     )  # fmt: skip
 

@@ -201,6 +201,7 @@ def supervise(plan: Plan) -> int:
         portable=config.reloader == "watchfiles",
         context=plan.tls.context if plan.tls is not None else None,
         own_hosts=_own_hosts(config, plan.debug),
+        is_for_all=bool(config.debug),
         hosts=Hosts(config.allowed_hosts) if config.allowed_hosts else None,
         find_editor=lambda: _editor(config, plan),
     )

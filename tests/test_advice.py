@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -138,7 +139,8 @@ def test_a_view_of_django_that_returns_nothing(tmp_path: Path) -> None:
 
 def test_tables_without_a_framework(tmp_path: Path) -> None:
     def ask() -> None:
-        sqlite3.connect(":memory:").execute("select * from users")
+        with contextlib.closing(sqlite3.connect(":memory:")) as database:
+            database.execute("select * from users")
 
     assert advise(raised(ask)) == ""  # nobody knows what makes them
     for module, command in (

@@ -239,6 +239,9 @@ def _callback(**given: Any) -> int:
     return EXIT_STOPPED
 
 
+_RELOAD_IS_OFF: Final = "Reload is off: without a terminal, --reload switches it on."
+
+
 def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
     from ..console import About, Console, configure_logging
     from .listen import listen
@@ -261,7 +264,10 @@ def _run(settings: Settings, *, is_demo: bool, start: _Start) -> int:
             config = dataclasses.replace(config, debug=all(map(is_loopback, sockets)))
             settings = settings.with_config(config)
         pin = debug_pin(config) if is_terminal else None
-        is_watching = not is_demo and wants_reload(config, sockets, is_terminal=is_terminal)
+        variables = {**settings.variables, **os.environ}
+        is_watching = not is_demo and wants_reload(config, variables, is_terminal=is_terminal)
+        if config.reload is None and not (is_watching or is_demo):
+            notes += (_RELOAD_IS_OFF,)
         if is_watching or (config.processes > 1 and not is_demo):
             features = ("reload",) if is_watching else ()
             about = About(notes=notes, features=features, started_at=start.at, pin=pin)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..config import ServerConfig
 from ..errors import ConfigError
@@ -24,10 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["is_loopback", "serve_by_processes", "wants_reload"]
 
 
-def wants_reload(
-    config: ServerConfig, sockets: Sequence[socket.socket], *, is_terminal: bool
-) -> bool:
-    """Whether to reload: as the option says, else for a person whose server is on loopback.
+# As Flask reads it.
+_FLASK_DEBUG: Final = "FLASK_DEBUG"
+_NO: Final = ("", "0", "false", "no")
+
+
+def wants_reload(config: ServerConfig, variables: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Whether to reload: as the option says, else for a person, and in Flask's debug mode.
+
+    On whatever address: other machines are told no more than that the log says why.
+
+    Args:
+        config: What was asked for.
+        variables: The environment, with what the `.env` files add.
+        is_terminal: Whether a person looks on.
 
     Raises:
         ConfigError: It was asked for on a system where it cannot be.
@@ -36,7 +46,8 @@ def wants_reload(
         check_is_possible("reload", True)
     if config.reload is not None:
         return config.reload
-    return AVAILABLE and is_terminal and all(map(is_loopback, sockets))
+    is_asked = variables.get(_FLASK_DEBUG, "").lower() not in _NO
+    return AVAILABLE and (is_terminal or is_asked)
 
 
 def is_loopback(sock: socket.socket) -> bool:

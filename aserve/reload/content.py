@@ -47,14 +47,15 @@ class Content(Protocol):
         ...
 
     async def answer(
-        self, asked: Asked, changed: asyncio.Event, *, is_shown: bool, peer: str
+        self, asked: Asked, changed: asyncio.Event, *, is_shown: bool, is_told: bool, peer: str
     ) -> bytes:
         """The whole response.
 
         Args:
             asked: The request.
             changed: Set when there is something new.
-            is_shown: Whether whoever asks may see what there is to say.
+            is_shown: Whether whoever asks may see a page.
+            is_told: Whether it may say what is in the files.
             peer: Its address, as in REMOTE_ADDR.
         """
         ...
@@ -76,7 +77,7 @@ class _Reloading:
         return asked.target == _QUESTION
 
     async def answer(
-        self, asked: Asked, changed: asyncio.Event, *, is_shown: bool, peer: str
+        self, asked: Asked, changed: asyncio.Event, *, is_shown: bool, is_told: bool, peer: str
     ) -> bytes:
         """See `Content`."""
         path, _, query = asked.target.partition("?")
@@ -89,9 +90,10 @@ class _Reloading:
             return answer_of("204 No Content")
         if not is_shown:
             answer = answer_of(self.status, self.hidden)
-        elif "text/html" in asked.fields.get("accept", "") or not (text := self._plain()):
+        elif "text/html" in asked.fields.get("accept", "") or not (text := self._plain(is_told)):
             nonce = secrets.token_urlsafe(16)
-            answer = answer_of(self.status, _encoded(self._html(nonce, asked, peer)), nonce=nonce)
+            html = self._html(nonce, asked, peer) if is_told else self._hidden_html(nonce)
+            answer = answer_of(self.status, _encoded(html), nonce=nonce)
         else:
             answer = answer_of(self.status, _encoded(harmless(text)))
         return answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if asked.method == "HEAD" else answer
@@ -107,19 +109,26 @@ class _Reloading:
     def _html(self, nonce: str, asked: Asked, peer: str) -> str:
         raise NotImplementedError
 
-    def _plain(self) -> str:
+    def _hidden_html(self, nonce: str) -> str:
+        """The same for who may not know more, such as a telephone that looks at the app."""
+        text = self.hidden.decode()
+        main = element("main", element("h1", text, class_="headline"), class_="simple")
+        return self._document("Reloading", main, nonce, is_told=False)
+
+    def _plain(self, is_told: bool) -> str:
         """The same for who wants no HTML; empty where there is no such thing."""
         return ""
 
     def _document(
-        self, title: str, main: Markup, nonce: str, *, class_: str = "", **data: str
-    ) -> str:
+        self, title: str, main: Markup, nonce: str, *,
+        class_: str = "", is_told: bool = True, **data: str,
+    ) -> str:  # fmt: skip
         text = "This page cannot load itself again without JavaScript."
         told = element("p", text, class_="below without-script")
         return document(
             title,
             [main, told,
-             footer("", self._command)],
+             footer("", self._command if is_told else "")],
             nonce=nonce,
             scripts=_SCRIPTS,
             data={"token": self._token, "question": _QUESTION, "open": _OPEN, **data},
@@ -170,7 +179,9 @@ class ErrorContent(_Reloading):
             return answer_of("500 Internal Server Error", _encoded(f"{harmless(problem)}\n"))
         return answer_of("204 No Content")
 
-    def _plain(self) -> str:
+    def _plain(self, is_told: bool) -> str:
+        if not is_told:
+            return self.hidden.decode()
         parts = [self._report.get(name) for name in ("traceback", "summary", "advice")]
         return "\n".join(str(part).rstrip("\n") for part in parts if part) + "\n"
 
@@ -239,10 +250,17 @@ class LoadingContent(_Reloading):
         return asked.target == _QUESTION or (is_page and is_navigation)
 
     def _html(self, nonce: str, asked: Asked, peer: str) -> str:
+        return self._page(nonce, is_told=True)
+
+    def _hidden_html(self, nonce: str) -> str:
+        return self._page(nonce, is_told=False)
+
+    def _page(self, nonce: str, *, is_told: bool) -> str:
         title = element("span", "The app is being loaded", class_="message")
         text = "This takes longer than usual. The page loads itself again when the app is ready."
         body = [element("h1", title, class_="headline"), element("p", text, role="status")]
-        return self._document("Loading", element("main", body, class_="simple"), nonce)
+        main = element("main", body, class_="simple")
+        return self._document("Loading", main, nonce, is_told=is_told)
 
 
 def _encoded(text: str) -> bytes:

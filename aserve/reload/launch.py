@@ -43,6 +43,7 @@ class Launch:
         portable: Have watchfiles watch, on Linux, too.
         context: For the pages.
         own_hosts: Those that the pages tell what has happened.
+        is_for_all: Whether the pages tell it other machines, too.
         hosts: Those that are answered at all; None for all.
         find_editor: Returns what opens the editor; None where there is none.
         first: A process that was started ahead, for the first generation.
@@ -63,6 +64,7 @@ class Launch:
     tell: Callable[[str], object]
     write: Callable[[str], object]
     own_hosts: Hosts
+    is_for_all: bool = False
     processes: int = 1
     polling: float | None = None
     portable: bool = False

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..hosts import Hosts, may_show, refusal
+from ..hosts import Hosts, is_this_machine, may_show, refusal
 from .asked import Asked, read
 from .child import settle
 from .content import Content, answer_of
@@ -119,11 +119,19 @@ class Page:
         context: Speak TLS.
         own: Hosts for which it is said what has happened.
         hosts: Which ones are answered for at all; None for all.
+        is_for_all: Whether other machines are told what has happened, too.
     """
 
     def __init__(
-        self, content: Content, context: ssl.SSLContext | None, own: Hosts, hosts: Hosts | None
+        self,
+        content: Content,
+        context: ssl.SSLContext | None,
+        own: Hosts,
+        hosts: Hosts | None,
+        *,
+        is_for_all: bool,
     ) -> None:
+        self._is_for_all = is_for_all
         self._content = content
         self._own = own
         self._hosts = hosts
@@ -284,7 +292,10 @@ class Page:
             return answer_of("403 Forbidden", refusal(asked.host))
         scheme = "http" if self._context is None else "https"
         is_shown = self._own.allow(asked.host) and may_show(asked.field, scheme)
-        return await self._content.answer(asked, self._changed, is_shown=is_shown, peer=peer)
+        is_told = self._is_for_all or is_this_machine(peer)
+        return await self._content.answer(
+            asked, self._changed, is_shown=is_shown, is_told=is_told, peer=peer
+        )
 
 
 def _peer_of(sock: socket.socket) -> str:

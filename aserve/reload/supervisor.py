@@ -319,7 +319,9 @@ class Supervisor:
 
     def _show(self, content: Content) -> None:
         launch = self._launch
-        page = Page(content, launch.context, launch.own_hosts, launch.hosts)
+        page = Page(
+            content, launch.context, launch.own_hosts, launch.hosts, is_for_all=launch.is_for_all
+        )
         page.open(launch.sockets)
         self._relay.show(page)
 

@@ -65,7 +65,7 @@ def test_plain_banner_names_the_app(app_file: Path, start: Start) -> None:
     server = start("app:app", "--port", "0")
     host = re.escape(server.url)
     pattern = rf"aserve \S+: app:app \(function, app\.py:2\) on {host}, ready in \d+ ms\."
-    assert re.match(pattern, server.output)
+    assert re.search(pattern, server.output, re.MULTILINE)
     assert server.end() == 0
     assert server.output.count("Press Ctrl-C") == 1
 

@@ -32,7 +32,7 @@ def environment(**extra: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "FORCE_COLOR", "DJANGO_SETTINGS_MODULE")
+        if name not in ("NO_COLOR", "FORCE_COLOR", "FLASK_DEBUG", "DJANGO_SETTINGS_MODULE")
         and not name.startswith(("ASERVE_", "LISTEN_"))
     }
     paths = [str(LOCATION), *filter(None, [kept.get("PYTHONPATH")])]
