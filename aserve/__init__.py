@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from .events import ErrorRecord, ExchangeRecord, Request
     from .handler import WSGIRequestHandler
-    from .lifecycle import may_shut_down, on_reload, on_shutdown
+    from .lifecycle import may_shut_down, on_reload, on_shutdown, run_shutdown_callbacks
     from .net.browser import open_browser
     from .process import ServerProcess
     from .reload.role import is_running_from_reloader
@@ -79,7 +79,7 @@ _HOMES = {
     ),
     "events": ("ErrorRecord", "ExchangeRecord", "Request"),
     "handler": ("WSGIRequestHandler",),
-    "lifecycle": ("may_shut_down", "on_reload", "on_shutdown"),
+    "lifecycle": ("may_shut_down", "on_reload", "on_shutdown", "run_shutdown_callbacks"),
     "net.browser": ("open_browser",),
     "process": ("ServerProcess",),
     "reload.role": ("is_running_from_reloader",),
@@ -131,6 +131,7 @@ __all__ = [
     "open_browser",
     "open_server",
     "run",
+    "run_shutdown_callbacks",
     "run_simple",
     "serve",
     "wait_for_callback",

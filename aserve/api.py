@@ -22,6 +22,7 @@ from .config import ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ErrorRecord, ExchangeRecord
 from .hosts import HostCheck
+from .lifecycle import are_due_at_exit
 from .net.listeners import UnixFile, open_listeners
 from .options import unknown_key
 from .portal import in_background_loop, is_trio
@@ -134,6 +135,7 @@ async def open_configured(
     except BaseException:
         await _close_sockets((sockets, unix_files))
         raise
+    are_due_at_exit()
     try:
         server.start()
         if hooks.on_ready is not None:

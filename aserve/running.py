@@ -21,7 +21,7 @@ from .api import Hooks, load_credentials, make_config, open_configured, open_soc
 from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .forks import forget_signals
-from .lifecycle import run_callbacks
+from .lifecycle import run_callbacks, skip_callbacks
 from .reload import role
 from .sealed import Sealed
 from .server import Server
@@ -145,7 +145,9 @@ def run_configured(
         hooks = _with_console(hooks or Hooks(), config)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
         must_leave = runner.run(_run(app, config, hooks, tls))
-    if not must_leave:
+    if must_leave:
+        skip_callbacks()
+    else:
         run_callbacks()
     return must_leave
 

@@ -17,7 +17,6 @@ from .config import ServerConfig, ServerOptions
 from .errors import AserveError, ConfigError
 from .events import ExchangeRecord
 from .handler import adapt
-from .lifecycle import run_callbacks
 from .server import Server
 from .types import WSGIApp
 
@@ -149,8 +148,6 @@ class ServerThread:
                 raise
             self._error = error
             self._ready.set()
-        else:
-            run_callbacks()
 
     async def _serve(self) -> None:
         async with open_configured(self._app, self._config, self._hooks) as server:

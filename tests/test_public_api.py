@@ -51,6 +51,7 @@ PUBLIC = [
     "open_browser",
     "open_server",
     "run",
+    "run_shutdown_callbacks",
     "run_simple",
     "serve",
     "wait_for_callback",

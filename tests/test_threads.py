@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import aserve
-from aserve import lifecycle, prefork
+from aserve import prefork
 from aserve.threads import WSGIServer
 from aserve.types import Environ, StartResponse
 
@@ -98,21 +98,6 @@ def test_a_port_that_is_taken_is_told_by_start() -> None:
         pytest.raises(aserve.ListenError, match="in use"),
     ):
         aserve.ServerThread(hello, "127.0.0.1", server.port).start()
-
-
-def test_its_end_calls_what_was_registered(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(lifecycle, "_registered", [])
-    called: list[str] = []
-    aserve.on_shutdown(lambda: called.append("first registered"))
-    aserve.on_shutdown(lambda: 1 // 0)
-    aserve.on_reload(lambda: called.append("at a reload"))
-    aserve.on_shutdown(lambda: called.append("last registered"))
-    with aserve.ServerThread(hello):
-        assert not called
-    assert called == ["last registered", "first registered"]
-    assert "ZeroDivisionError" in caplog.text
 
 
 def test_an_app_context_around_it() -> None:
