@@ -101,12 +101,12 @@ class DirectPath:
         "_body_buffer",
         "_channel",
         "_h1",
+        "_is_over",
         "_is_shut",
         "_leave",
         "_lender",
         "_park",
         "_reclaim",
-        "_running",
         "_server",
         "_transport",
         "_watch",
@@ -140,7 +140,7 @@ class DirectPath:
         self.fd = self._channel.fileno()
         self.registered = False  # the poller's note
         self.lent = False
-        self._running: Exchange | None = None  # what the application is called for, or was last
+        self._is_over = False
 
     def __str__(self) -> str:
         return str(self._lender.exchange or f"a request from {self._lender.client}")
@@ -176,11 +176,15 @@ class DirectPath:
 
     def is_over(self) -> bool:
         """See `Job`. By then the connection has no exchange any more, but a worker still has."""
-        return self._running is not None and self._running.is_over()
+        return self._is_over
 
     def drop(self) -> None:
         """See `Job`."""
         self._lender.take_back([])
+
+    def end(self) -> None:
+        """See `aserve.server.exchange.Direct`."""
+        self._is_over = True
 
     # -- worker thread -------------------------------------------------------------------
 
@@ -222,7 +226,6 @@ class DirectPath:
         slow = self._server.slow_paths
         if slow and exchange.request.path in slow:
             self._server.pool.cede()
-        self._running = exchange
         exchange.dispatched = True
         exchange.lend()
         exchange.run()

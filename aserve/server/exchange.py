@@ -114,6 +114,10 @@ class Direct(Protocol):
         """Leave the connection to the loop; the exchange's lease was claimed before."""
         ...
 
+    def end(self) -> None:
+        """The server has ended the exchange, and this is the connection's last one. Loop thread."""
+        ...
+
 
 class Exchange:
     """See the module's docstring.
@@ -270,6 +274,8 @@ class Exchange:
         adds something at this moment adds it behind the end, where nobody looks.
         """
         self._is_over = self.client_left = True
+        if self.direct is not None:
+            self.direct.end()
         self._put(END_OF_MESSAGE)
 
     def close(self) -> None:
