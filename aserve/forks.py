@@ -8,10 +8,19 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
-__all__ = ["die_with_parent", "forget_exits", "forget_signals", "leave", "reseed"]
+__all__ = [
+    "Holder",
+    "close_in_forks",
+    "die_with_parent",
+    "forget_exits",
+    "forget_signals",
+    "leave",
+    "reseed",
+]
 
 _PR_SET_PDEATHSIG: Final = 1
 # How long each of the app's own exit functions may take, once everything is answered.
@@ -20,6 +29,51 @@ _EXIT_SECONDS: Final = 1.0
 _numbers: set[int] = set()
 _masks: Final = threading.local()
 _is_registered = False
+
+
+class Holder(Protocol):
+    """Something with sockets."""
+
+    def close_in_fork(self) -> None:
+        """Close the descriptors of this process, without a word to the other end."""
+        ...
+
+
+class _Closing:
+    """What forks do not keep. Any thread."""
+
+    def __init__(self) -> None:
+        self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+        self._is_registered = False
+
+    def add(self, holder: Holder) -> None:
+        """See `close_in_forks`."""
+        self._holders.add(holder)
+        if not self._is_registered and hasattr(os, "register_at_fork"):
+            self._is_registered = True
+            os.register_at_fork(after_in_child=self._close)
+
+    def _close(self) -> None:
+        for holder in list(self._holders):
+            # What is closed twice, or was just being made at the fork, is no concern of the app's.
+            with contextlib.suppress(Exception):
+                holder.close_in_fork()
+
+
+_closing: Final = _Closing()
+
+
+def close_in_forks(holder: Holder) -> None:
+    """Have forks of this process give up its sockets.
+
+    A fork of the app, such as a child of `multiprocessing`, inherits the listening sockets and all
+    connections: the port would be taken for as long as it lives, and no client would see the end of
+    its connection. Programs that are started in their own right do not inherit them (PEP 446).
+
+    Args:
+        holder: Kept for as long as anybody else keeps it.
+    """
+    _closing.add(holder)
 
 
 def forget_signals(numbers: Iterable[int]) -> None:

@@ -99,6 +99,7 @@ class _Child:
         del job["debug_pin"]
         self._job = job
         self._sockets = [socket.socket(fileno=number) for number in descriptors]
+        forks.close_in_forks(self)
         self._sources = Sources()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_quit: Callable[[float], object] | None = None
@@ -321,6 +322,12 @@ class _Child:
             hooks.on_ready(server)
         self._channel.send({"type": "ready"})
         self._send_modules_ahead()
+
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        for sock in self._sockets:
+            sock.close()
+        self._channel.close_in_fork()
 
     def _hand_over(self, sock: socket.socket, data: bytes) -> None:
         """A connection at rest, for the next generation."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ListenError
+from ..forks import close_in_forks
 from ..net.listeners import UnixFile, open_listeners, systemd_listeners
 from ..resolve import Resolved
 
@@ -61,6 +62,8 @@ def listen(
     # A file made by whoever handed the socket over is theirs (B9).
     is_own = not notes.is_inherited
     files = [file for sock in sockets if is_own and (file := UnixFile.of(sock)) is not None]
+    held = _Held(sockets)
+    close_in_forks(held)
     try:
         yield sockets, notes.texts
     finally:
@@ -68,6 +71,18 @@ def listen(
             sock.close()
         for file in files:
             file.remove()
+
+
+class _Held:
+    """What `listen` has opened, until a server has it."""
+
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = sockets
+
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        for sock in self._sockets:
+            sock.close()
 
 
 def _choose(

@@ -61,6 +61,10 @@ class Channel:
         """The descriptor."""
         return self._sock.fileno()
 
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`: the other end waits for the end of this process alone."""
+        self._sock.close()
+
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """Send a message; False when the other end is gone. Any thread."""
         text = json.dumps({**message, "descriptors": len(descriptors)}).encode()

@@ -346,6 +346,10 @@ class Handshake(Member):
         self._fail("it took too long (handshake_timeout)")
         return 0
 
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        self._sock.close()
+
     def announce_close(self) -> None:
         """See `Member`: from here on it is the loop's."""
         if not self._home and self._reclaim():

@@ -501,6 +501,10 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         self._linger_timer = self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
 
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        self._transport.get_extra_info("socket").close()
+
     def announce_close(self) -> None:
         """The server stops: the next response is the last one."""
         self._h1.announce_close()

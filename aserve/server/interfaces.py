@@ -43,6 +43,10 @@ class Member(Protocol):
         """Close, if it still rests."""
         ...
 
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        ...
+
     @property
     def arriving(self) -> object | None:
         """The exchange that no thread has yet."""

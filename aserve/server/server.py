@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
 from ..events import ErrorRecord, ExchangeRecord
+from ..forks import close_in_forks
 from ..net.address import urls_of
 from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
@@ -221,6 +222,7 @@ class Server:
             LocalProtocolError: It was started before.
         """
         self._move("start")
+        close_in_forks(self)
         if AVAILABLE:
             self.poller = Poller()
         self._listeners = [Listener(self, sock, self._ssl_context) for sock in self._sockets]
@@ -502,6 +504,13 @@ class Server:
                     connection.close_if_idle()
                 await asyncio.sleep(PAUSE)
         self._close_sockets()
+
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        for sock in self._sockets:
+            sock.close()
+        for connection in self._connections:
+            connection.close_in_fork()
 
     def _close_sockets(self) -> None:
         for listener in self._listeners:

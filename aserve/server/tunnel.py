@@ -172,6 +172,11 @@ class Tunnel(asyncio.Protocol):
         if data:
             self.data_received(data)
 
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`."""
+        self._transport.get_extra_info("socket").close()
+        self._sock.close()
+
     # -- asyncio.Protocol ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
