@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from .api import Hooks, load_credentials, make_config, open_configured, open_sockets
+from .app_signals import AppHandlers
 from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .forks import forget_signals
@@ -143,13 +144,16 @@ def run_configured(
     _refuse_inside_a_loop()
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
+    handlers = AppHandlers()
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        must_leave = runner.run(_run(app, config, hooks, tls))
-    if must_leave:
+        received = runner.run(_run(app, config, hooks, tls))
+    if len(received) > 1:
         skip_callbacks()
-    else:
-        run_callbacks()
-    return must_leave
+        return True
+    run_callbacks()
+    for number in received:
+        handlers.call(number)
+    return False
 
 
 def _refuse_inside_a_loop() -> None:
@@ -163,7 +167,10 @@ def _refuse_inside_a_loop() -> None:
     )
 
 
-async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None) -> bool:
+async def _run(
+    app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None
+) -> list[int]:
+    """Serve; returns the signals that have come."""
     received: list[int] = []
     with contextlib.ExitStack() as signals:
 
@@ -176,7 +183,7 @@ async def _run(app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credential
         ours = dataclasses.replace(hooks, on_ready=on_ready)
         async with open_configured(app, config, ours, tls) as server:
             await server.wait_closed()
-        return len(received) > 1
+        return received
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import forks, lifecycle
+from .app_signals import AppHandlers
 from .config import ServerConfig
 from .errors import AppLoadError
 from .options import DEBUG_PIN_VARIABLE
@@ -49,13 +50,19 @@ __all__ = ["main"]
 
 # How often it is looked for modules that were imported since.
 _MODULES_SECONDS: Final = 1.0
+# As long as anybody wants to wait for the app's own handler of the signal that ends it.
+_HANDLER_SECONDS: Final = 2.0
+
+
+def _leave_it_to_the_supervisor(*_: object) -> None:
+    # Ctrl-C is for the supervisor, which then says what to do. A function, because what is ignored
+    # would be ignored by the app's own child processes, too.
+    pass
 
 
 def main() -> None:
     """The whole life of a child; does not return."""
-    # Ctrl-C is for the supervisor, which then says what to do. A function, because what is ignored
-    # would be ignored by the app's own child processes, too.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _leave_it_to_the_supervisor)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel = Channel.of_this_process()
     if channel is None:
@@ -108,6 +115,7 @@ class _Child:
         self._ready = threading.Event()
         self._reported = 0
         self._is_reload = False
+        self._signal = int(signal.SIGTERM)  # that has ended the server
         self._changes: Changes | None = None
         self._told: list[str] = []
         self._prompts = Prompts(
@@ -213,6 +221,7 @@ class _Child:
                 self._ready.wait()
                 assert self._on_quit is not None
                 self._is_reload = message["reason"] == "reload"
+                self._signal = message["signal"]
                 self._on_quit(float(message["grace"]))
         os._exit(1)
 
@@ -291,6 +300,9 @@ class _Child:
 
             tls = load_adhoc(pem.encode(), config.client_ca)
         ours = dataclasses.replace(hooks, on_ready=lambda server: self._is_ready(server, hooks))
+        handlers = AppHandlers(_leave_it_to_the_supervisor)
+        if signal.SIGINT in handlers:
+            signal.signal(signal.SIGINT, _leave_it_to_the_supervisor)
 
         async def serve() -> None:
             loop = asyncio.get_running_loop()
@@ -306,8 +318,11 @@ class _Child:
 
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
             runner.run(serve())
-        self._channel.send({"type": "ending", "seconds": lifecycle.longest()})
+        seconds = lifecycle.longest() + (_HANDLER_SECONDS if self._signal in handlers else 0)
+        self._channel.send({"type": "ending", "seconds": seconds})
         lifecycle.run_callbacks(is_reload=self._is_reload)
+        with contextlib.suppress(SystemExit):  # the process ends in any case
+            handlers.call(self._signal)
 
     def _is_ready(self, server: Any, hooks: Hooks) -> None:
         self._on_quit = lambda grace: server.shutdown(

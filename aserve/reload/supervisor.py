@@ -72,6 +72,7 @@ class Supervisor:
         self._reasons: dict[str, Change] = {}  # those of the load that is under way
         self._burst = Burst(self._load_now)
         self._has_served = False
+        self._ending = int(signal.SIGTERM)  # the signal that has come
         self._relay = Relay()
         self._finished = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -104,7 +105,7 @@ class Supervisor:
                 ),
             )
         for ending in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(ending, self.stop)
+            self._loop.add_signal_handler(ending, self._on_ending, ending)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` outlives its terminal
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self._launch.first is not None:
@@ -134,6 +135,10 @@ class Supervisor:
     def stop(self) -> None:
         """End; the second time at once."""
         self._events.put_nowait(Event(What.STOP))
+
+    def _on_ending(self, number: int) -> None:
+        self._ending = number
+        self.stop()
 
     def stop_softly(self) -> None:
         """End, unless that is under way already: the app has shut its server down."""
@@ -283,7 +288,10 @@ class Supervisor:
         is_stop = self._model.state is State.STOPPING
         grace = self._launch.grace if is_stop else self._launch.reload_grace
         reason = "stop" if is_stop else "reload"
-        child.channel.send({"type": "quit", "grace": grace, "reason": reason})
+        # A process of old code is ended as it always is: by SIGTERM.
+        number = self._ending if is_stop else int(signal.SIGTERM)
+        message = {"type": "quit", "grace": grace, "reason": reason, "signal": number}
+        child.channel.send(message)
         self._kill_later(child, grace)
 
     def _kill_later(self, child: Child, seconds: float) -> None:

@@ -1,0 +1,60 @@
+"""Handlers of signals that the app has registered, at its import or before it was handed over.
+
+The server's own ones take their place while it serves. At its end those of the app are called, as
+if the signal had come then: uvicorn does the same, and apps that rely on it release what they hold.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from .safe_log import get_logger
+
+__all__ = ["SIGNALS", "AppHandlers"]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+_log: Final = get_logger("aserve")
+
+
+class AppHandlers:
+    """What is registered at this moment. Main thread; in another one there is nothing to keep.
+
+    Args:
+        *ours: Handlers that are the server's own.
+    """
+
+    def __init__(self, *ours: Callable[..., Any]) -> None:
+        self._handlers: dict[int, Callable[[int, Any], Any]] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler) and handler not in (signal.default_int_handler, *ours):
+                self._handlers[number] = handler
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._handlers
+
+    def call(self, number: int) -> None:
+        """Call the handler of a signal, if there is one, and say so. Main thread.
+
+        Args:
+            number: The signal that has ended the server.
+
+        Raises:
+            SystemExit: The handler wants the process to end, or KeyboardInterrupt. Other
+                exceptions are logged.
+        """
+        if number not in self._handlers:
+            return
+        name = signal.Signals(number).name
+        _log.info("Calling the app's own handler of %s", name)
+        try:
+            self._handlers[number](number, sys._getframe())
+        except Exception:
+            _log.exception("The app's handler of %s failed", name)
