@@ -297,14 +297,24 @@ class Recorder:
             ("finder", before.finders, now.finders),
             ("hook", before.hooks, now.hooks),
         ):
-            for index, one in enumerate(new):
-                if not any(one is other or one == other for other in old):
-                    is_first = index < len(new) - len(old)
-                    node.effects.append((kind, one, is_first))
-        if len(before.filters) == len(now.filters) and before.filters != now.filters:
-            node.effects.append(("filter", now.filters[0], True))  # it was there, further behind
+            node.effects += [(kind, one, is_first) for one, is_first in _put(old, new)]
         if before.directory != now.directory or before.arguments != now.arguments:
             self._doubt("changes the working directory or the arguments")
+
+
+def _put(old: Sequence[Any], new: Sequence[Any]) -> list[tuple[Any, bool]]:
+    """What was put into a list since, and whether at its front, in the order in which to do it.
+
+    What is put there one after the other stands there the other way round. `warnings` moves a
+    filter to the front that stood further behind.
+    """
+    for count in range(len(new) + 1):
+        front = new[:count]
+        rest = [one for one in old if one not in front]
+        end = count + len(rest)
+        if list(new[count:end]) == rest:
+            return [*((one, True) for one in reversed(front)), *((one, False) for one in new[end:])]
+    return []  # something was taken out: what is imported behind that sees a difference
 
 
 def do_again(node: Node) -> None:

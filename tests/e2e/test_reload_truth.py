@@ -299,6 +299,44 @@ def test_a_line_says_why_a_load_was_cold(tmp_path: Path, start: Start) -> None:
     assert child.errors.count("cold:") == 1
 
 
+SETS = {
+    # As numpy does it; whoever comes next sees their order.
+    "filters": "import warnings\n"
+    "for word in ('dtype', 'ufunc', 'array'):\n"
+    "    warnings.filterwarnings('ignore', message=word)\n",
+    "a filter that was there": "import warnings\n"
+    "warnings.filterwarnings('ignore', message='dtype')\n"
+    "warnings.simplefilter('ignore', ImportWarning)\n"
+    "warnings.simplefilter('always', ImportWarning, append=True)\n",
+    "the path": "import sys\n"
+    "for name in ('one', 'two'):\n    sys.path.insert(0, name)\n    sys.path.append(name * 2)\n",
+    "variables": "import os\nos.environ['A'] = '1'\nos.environ['B'] = '2'\n",
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_package_that_changes_its_surroundings_is_no_reason_to_load_cold(
+    tmp_path: Path, start: Start, name: str
+) -> None:
+    app = (
+        "import sets\nimport other\nimport os, sys, warnings\n"
+        "def state(): return (other.SEEN, os.environ.get('A'), sys.path[:2], sys.path[-2:],\n"
+        "    [(one[0], one[1] and one[1].pattern, one[2].__name__) for one in warnings.filters])"
+    )
+    sees = "import sys, warnings\nSEEN = (sys.path[:2], len(warnings.filters))\n"
+    write(tmp_path, {"lib/sets.py": SETS[name], "lib/other.py": sees, "app.py": app + SERVE})
+    variables = variables_of(tmp_path)
+    child = start(
+        "app:app", "--port", "0", "--reload", "--no-access-log", "--log-level", "debug", **variables
+    )
+    first = until(child, "v0 ")
+    for number in (1, 2):
+        wait_until_warm(child)
+        save(tmp_path, number, {})
+        assert until(child, f"v{number} ").partition(" ")[2] == first.partition(" ")[2]
+    assert "cold:" not in child.errors
+
+
 def test_a_warm_load_that_fails_is_tried_cold(tmp_path: Path, start: Start) -> None:
     """What the page shows has happened in a process that has imported nothing ahead."""
     app = "import marks\ndef state(): return 1\nif V0: raise RuntimeError(marks.PID == PID)\n"
