@@ -81,7 +81,7 @@ def _found_pythons() -> list[str]:
 
 PYTHONS = _found_pythons()
 # The current Python runs the tests once, under coverage; `nox -s tests` runs them on each without.
-nox.options.sessions = ["lint", "types", "docs", "coverage"]
+nox.options.sessions = ["lint", "types", "docs", "coverage", "truth"]
 nox.options.sessions += [f"tests-{version}" for version in PYTHONS if version != CURRENT]
 OLDER_PYTHON = next((version for version in PYTHONS if version in ("3.11", "3.12")), None)
 if OLDER_PYTHON is not None:
@@ -197,6 +197,15 @@ def bench(session: nox.Session) -> None:
     """Compare with other servers, quickly; needs `wrk`."""
     _install(session, "bench")
     session.run("python", "-m", "benchmarks.http", *(session.posargs or ["--quick"]))
+
+
+@nox.session
+def truth(session: nox.Session) -> None:
+    """Compare 500 reloads of programs made from seeds with new processes."""
+    _install(session, "test")
+    words = session.posargs or ["-k", "nobody_has_thought_of"]
+    path = "tests/e2e/test_reload_truth.py"
+    session.run("pytest", "-q", path, *words, env={"ASERVE_TEST_PROGRAMS": "50"})
 
 
 @nox.session

@@ -19,6 +19,7 @@ import pytest
 
 from . import test_reload
 from .conftest import LOCATION, Child, Start, environment
+from .programs import Program
 
 SERVE = """
 V = 0
@@ -263,6 +264,24 @@ def test_each_generation_is_what_a_new_process_is(tmp_path: Path, start: Start, 
         said.append(until(child, f"v{number} "))
         right.append(cold(tmp_path, variables))
     assert said == right
+    assert child.end() == 0
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ASERVE_TEST_PROGRAMS", "3"))))
+def test_programs_that_nobody_has_thought_of(tmp_path: Path, start: Start, seed: int) -> None:
+    """Ten edits each; the long form, `ASERVE_TEST_PROGRAMS=50`, has 500."""
+    program = Program(seed)
+    serve = SERVE.replace("V = 0\n", "")
+    write(tmp_path, program.files(serve))
+    variables = variables_of(tmp_path)
+    child = start(
+        "app:app", "--port", "0", "--reload", "--no-access-log", "--log-level", "debug", **variables
+    )
+    assert until(child, "v0 ") == cold(tmp_path, variables)
+    for number in range(1, 11):
+        wait_until_warm(child)
+        write(tmp_path, program.edit(number, serve))
+        assert until(child, f"v{number} ") == cold(tmp_path, variables), child.errors
     assert child.end() == 0
 
 
