@@ -21,20 +21,24 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _log: Final = get_logger("aserve")
 
 
+def _is_ours(handler: Callable[..., Any]) -> bool:
+    # By the package: `python -m aserve` calls its module `__main__`.
+    package = str(getattr(handler, "__globals__", {}).get("__package__") or "")
+    return package.partition(".")[0] == __package__.partition(".")[0]
+
+
 class AppHandlers:
-    """What is registered at this moment. Main thread; in another one there is nothing to keep.
+    """What is registered at this moment. Main thread; in another one there is nothing to keep."""
 
-    Args:
-        *ours: Handlers that are the server's own.
-    """
-
-    def __init__(self, *ours: Callable[..., Any]) -> None:
+    def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, Any], Any]] = {}
         if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
             handler = signal.getsignal(number)
-            if callable(handler) and handler not in (signal.default_int_handler, *ours):
+            if handler is signal.default_int_handler or not callable(handler):
+                continue
+            if not _is_ours(handler):
                 self._handlers[number] = handler
 
     def __contains__(self, number: int) -> bool:

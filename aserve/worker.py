@@ -300,7 +300,7 @@ class _Child:
 
             tls = load_adhoc(pem.encode(), config.client_ca)
         ours = dataclasses.replace(hooks, on_ready=lambda server: self._is_ready(server, hooks))
-        handlers = AppHandlers(_leave_it_to_the_supervisor)
+        handlers = AppHandlers()
         if signal.SIGINT in handlers:
             signal.signal(signal.SIGINT, _leave_it_to_the_supervisor)
 

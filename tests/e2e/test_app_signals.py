@@ -57,6 +57,20 @@ def test_it_is_called_one_time_and_last(
     assert ("ValueError: handler" in child.errors) == (end.startswith("raise"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("door", DOORS)
+def test_an_app_without_any(
+    tmp_path: Path, start: Start, door: str, number: signal.Signals
+) -> None:
+    """Those of the command and of the reloader's processes are not the app's."""
+    text = "\n".join(line for line in APP.splitlines() if not line.startswith("signal.signal"))
+    (tmp_path / "app.py").write_text(text.replace("END", ""))
+    child = start("app.py", "--port", "0", *DOORS[door])
+    assert ask(child.port) == (200, "one")
+    assert child.end(number) == 0
+    assert "own handler" not in child.errors
+
+
 def test_its_status_counts(tmp_path: Path, start: Start) -> None:
     child = begin(start, tmp_path, "plain", "sys.exit(7)")
     assert child.end(signal.SIGTERM) == 7
