@@ -48,9 +48,9 @@ def run(
     """Serve `app` and block until SIGINT, SIGTERM or `server.shutdown()`.
 
     The first signal drains, a second one cuts. In the main thread this installs signal
-    handlers (and puts the old ones back); it is the only part of the API that does, and the
-    only one that configures logging and prints. With `hooks` that bring their own
-    `on_ready`, it neither prints nor configures logging.
+    handlers, puts the old ones back, and calls those of yours for the signal that has come; it is
+    the only part of the API that does, and the only one that configures logging and prints. With
+    `hooks` that bring their own `on_ready`, it neither prints nor configures logging.
 
     With `reload`, or `processes` above 1, this process only supervises: it runs the program once
     more in another one, as often as a file changes, and serves the app that is given to `run`
