@@ -16,7 +16,11 @@ from .safe_log import get_logger
 
 __all__ = ["SIGNALS", "AppHandlers"]
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# Those that end a server.
+if sys.platform == "win32":  # pragma: no cover
+    SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _log: Final = get_logger("aserve")
 

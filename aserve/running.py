@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .api import Hooks, load_credentials, make_config, open_configured, open_sockets
-from .app_signals import AppHandlers
+from .app_signals import SIGNALS, AppHandlers
 from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .forks import forget_signals
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from .net.credentials import Credentials  # a Python may have been built without ssl
 
 __all__ = ["loop_factory", "run", "run_configured"]
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -197,10 +195,10 @@ def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
         received.append(number)
         server.shutdown(0 if len(received) > 1 else None)
 
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
         signal.signal(number, stop)
-    forget_signals(_SIGNALS)
+    forget_signals(SIGNALS)
     try:
         yield
     finally:
@@ -240,7 +238,3 @@ def _pin_for_terminal(config: ServerConfig, hooks: Hooks) -> Sealed | None:
     from .supervise import debug_pin
 
     return debug_pin(config, hooks.debug)
-
-
-if sys.platform == "win32":  # pragma: no cover
-    _SIGNALS += (signal.SIGBREAK,)  # type: ignore[misc]

@@ -19,6 +19,7 @@ import pytest
 
 import aserve
 from aserve import running
+from aserve.app_signals import SIGNALS
 from aserve.types import Environ, StartResponse
 
 from .certificates import client_context, make_certificate, server_context
@@ -269,7 +270,7 @@ class TestTrio:
 def test_run_ends_with_a_signal_and_puts_the_handlers_back(
     loop: Any, number: signal.Signals
 ) -> None:
-    before = {each: signal.getsignal(each) for each in running._SIGNALS}
+    before = {each: signal.getsignal(each) for each in SIGNALS}
     answers: list[bytes] = []
 
     def ask_then_stop(port: int) -> None:
@@ -281,7 +282,7 @@ def test_run_ends_with_a_signal_and_puts_the_handlers_back(
 
     aserve.run(hello, port=0, loop=loop, hooks=aserve.Hooks(on_ready=on_ready))
     assert answers[0].endswith(b"hello")
-    assert {each: signal.getsignal(each) for each in running._SIGNALS} == before
+    assert {each: signal.getsignal(each) for each in SIGNALS} == before
 
 
 def test_run_in_another_thread_leaves_signals_alone() -> None:

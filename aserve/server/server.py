@@ -7,6 +7,7 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import threading
@@ -46,7 +47,6 @@ _log: Final = get_logger("aserve.error")
 # How long an event stream that was ended has for the item under way and its `close()`: a view that
 # waits for the next event may wait for ever.
 _STREAM_SECONDS: Final = 0.2
-_A_BIT: Final = 0.01  # behind which the clock of the loop is surely there
 # When a person who stops the server is told what it waits for: most requests are over by then.
 _ANNOUNCE_SECONDS: Final = 0.1
 
@@ -423,12 +423,6 @@ class Server:
         arriving = [connection.arriving for connection in list(self._connections)]
         return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
 
-    def _only_streams(self, until: float) -> bool:
-        """Whether nothing runs but event streams that were ended, and had a moment for that."""
-        if self.loop.time() < until:
-            return False
-        return all(one.job.is_over() for one in self.pool.running())
-
     def _cut_now(self, reason: str) -> None:
         self._cut = True
         self._cut_reason = reason
@@ -456,10 +450,7 @@ class Server:
             if not self._connections:
                 # A response may be out while its `close()` still runs: the grace covers it too.
                 self.pool.close()
-                until = self.loop.time() + _STREAM_SECONDS
-                ending = self.loop.call_at(until + _A_BIT, self._changed.set)
-                await self._until(lambda: self._pool_empty or self._only_streams(until))
-                ending.cancel()
+                await self._let_jobs_end()
             for line in self._under_way():
                 _log.warning("%s: %s", self._cut_reason, line)
         finally:
@@ -478,6 +469,15 @@ class Server:
     def _announce(self, grace: float) -> None:
         for line in self._under_way():
             _log.info("Waiting up to %g s for %s", grace, line)
+
+    async def _let_jobs_end(self) -> None:
+        """Wait for the workers; for those of event streams that were ended only a moment."""
+        while not (self._pool_empty or self._cut):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STREAM_SECONDS):
+                    await self._until(lambda: self._pool_empty)
+            if all(one.job.is_over() for one in self.pool.running()):
+                return
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition or for the end of the grace."""
