@@ -14,11 +14,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 import aserve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Where the tested package is: site-packages, or the checkout.
 LOCATION = Path(aserve.__file__).parents[1]
@@ -198,6 +201,18 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.fail("no Chromium on PATH: install the package `chromium`; .ci/run does it")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium, driven by Playwright, for the tests of one module."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ is looked for in light and dark, on a wide window and on a telephone.
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import stat
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from .conftest import DEADLINE, Child, Start, starter
 
@@ -61,15 +60,6 @@ async def main():
 asyncio.run(main())
 """
 WINDOWS = [(1280, 900), (360, 780)]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
 
 
 class House:
