@@ -161,7 +161,8 @@ def types(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure branches: the pure layers completely and by their own tests, then everything."""
     _install(session, "test", "coverage", editable=True)
-    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
+    # Not by `create_tmp`, which has all temporary files made within the project.
+    session.env["COVERAGE_FILE"] = str(Path(session.cache_dir).absolute() / "coverage")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-q", *_PURE_TESTS)
     session.run("coverage", "combine", "--quiet")

@@ -19,9 +19,12 @@ from blockbuster import blockbuster as blockbuster_module
 
 import aserve
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
+# A shell that runs the tests in the background has them ignore Ctrl-C, and `nohup` the end of the
+# terminal; and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class BlockingCalls:

@@ -116,7 +116,8 @@ def test_a_pytest_fixture_leaves_it_to_the_exit(tmp_path: Path) -> None:
         "    assert aserve_server(app.app).url\n"
         "    app.say('serves')\n"
     )
-    words = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--rootdir=."]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # or one further up would count
+    words = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True,
         timeout=60, check=False,
