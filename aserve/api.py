@@ -13,11 +13,11 @@ import functools
 import inspect
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from . import native
 from .config import ServerConfig, ServerOptions
 from .errors import ConfigError
 from .events import ErrorRecord, ExchangeRecord
@@ -123,6 +123,8 @@ async def open_configured(
             app = _debugged(app, config, hooks.debug)
         if config.allowed_hosts:
             app = HostCheck(app, config.allowed_hosts)
+        if native.is_patched():
+            sockets = native.own(sockets)
         server = Server(
             app,
             sockets,
@@ -323,7 +325,7 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
         else:
             loop.call_soon_threadsafe(done.set_result, result)
 
-    thread = threading.Thread(target=work, name="aserve-blocking-call", daemon=True)
+    thread = native.threading.Thread(target=work, name="aserve-blocking-call", daemon=True)
     thread.start()
     try:
         return await done

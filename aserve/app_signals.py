@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from . import native
 from .safe_log import get_logger
 
 __all__ = ["SIGNALS", "AppHandlers"]
@@ -36,7 +36,7 @@ class AppHandlers:
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, Any], Any]] = {}
-        if threading.current_thread() is not threading.main_thread():
+        if not native.is_main_thread():
             return
         for number in SIGNALS:
             handler = signal.getsignal(number)

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Final, NoReturn, Protocol
 
+from . import native
+
 __all__ = [
     "Holder",
     "close_in_forks",
@@ -170,6 +172,6 @@ def _thread_exits() -> list[Callable[[], object]]:
 
 
 def _for_a_moment(function: Callable[[], object]) -> None:
-    thread = threading.Thread(target=function, daemon=True)
+    thread = native.threading.Thread(target=function, daemon=True)
     thread.start()
     thread.join(_EXIT_SECONDS)

@@ -10,13 +10,13 @@ import contextlib
 import dataclasses
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from . import native
 from .api import Hooks, load_credentials, make_config, open_configured, open_sockets
 from .app_signals import SIGNALS, AppHandlers
 from .config import ReloadConfig, ServerConfig, ServerOptions
@@ -31,7 +31,11 @@ from .types import WSGIApp
 if TYPE_CHECKING:
     from .net.credentials import Credentials  # a Python may have been built without ssl
 
-__all__ = ["loop_factory", "run", "run_configured"]
+__all__ = ["InMainThread", "loop_factory", "run", "run_configured", "run_on_loop"]
+
+_T = TypeVar("_T")
+# Calls a function there, and waits for it.
+InMainThread = Callable[[Callable[[], object]], object]
 
 
 def run(
@@ -143,8 +147,9 @@ def run_configured(
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     handlers = AppHandlers()
-    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        received = runner.run(_run(app, config, hooks, tls))
+    received = run_on_loop(
+        lambda app, in_main_thread: _run(app, config, hooks, tls, in_main_thread), app, config.loop
+    )
     if len(received) > 1:
         skip_callbacks()
         return True
@@ -152,6 +157,34 @@ def run_configured(
     for number in received:
         handlers.call(number)
     return False
+
+
+def run_on_loop(
+    serve: Callable[[WSGIApp, InMainThread], Coroutine[Any, Any, _T]], app: WSGIApp, loop: str
+) -> _T:
+    """Run a loop until `serve` is done: here, or where it does not hold up the app's greenlets.
+
+    Args:
+        serve: Given the app to serve, and a function that calls another one in the main thread and
+            waits for it; what it returns runs on the loop.
+        app: The application.
+        loop: As in `ServerConfig`.
+
+    Returns:
+        What `serve` has returned.
+    """
+
+    def run(app: WSGIApp, in_main_thread: InMainThread) -> _T:
+        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+            return runner.run(serve(app, in_main_thread))
+
+    if not native.is_patched():
+        return run(app, lambda function: function())
+    from .greenlets import GreenletApp, Hub
+
+    native.restore()
+    hub = Hub()
+    return hub.run(lambda: run(GreenletApp(app, hub), hub.call))
 
 
 def _refuse_inside_a_loop() -> None:
@@ -166,15 +199,20 @@ def _refuse_inside_a_loop() -> None:
 
 
 async def _run(
-    app: WSGIApp, config: ServerConfig, hooks: Hooks, tls: Credentials | None
+    app: WSGIApp,
+    config: ServerConfig,
+    hooks: Hooks,
+    tls: Credentials | None,
+    in_main_thread: InMainThread,
 ) -> list[int]:
     """Serve; returns the signals that have come."""
     received: list[int] = []
-    with contextlib.ExitStack() as signals:
+    signals = contextlib.ExitStack()
+    try:
 
         def on_ready(server: Server) -> None:
             # Before anybody is told that the server is ready, it can be stopped.
-            signals.enter_context(_shutdown_on_signal(server, received))
+            in_main_thread(lambda: signals.enter_context(_shutdown_on_signal(server, received)))
             if hooks.on_ready is not None:
                 hooks.on_ready(server)
 
@@ -182,12 +220,14 @@ async def _run(
         async with open_configured(app, config, ours, tls) as server:
             await server.wait_closed()
         return received
+    finally:
+        in_main_thread(signals.close)
 
 
 @contextlib.contextmanager
 def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
     """First signal: drain. Second one: cut. `received` collects their numbers."""
-    if threading.current_thread() is not threading.main_thread():
+    if not native.is_main_thread():
         yield  # Python delivers signals to the main thread only
         return
 
@@ -217,7 +257,7 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
                 ) from None
         else:
             return uvloop.new_event_loop
-    return None
+    return native.loop_factory()
 
 
 def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:

@@ -12,11 +12,11 @@ import secrets
 import shlex
 import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from . import native
 from .config import ServerConfig, iter_options
 from .errors import ConfigError, sentence
 from .harmless import harmless
@@ -143,7 +143,7 @@ def check_is_possible(option: str, value: object) -> None:
     """
     if not AVAILABLE:  # pragma: no cover - Windows
         raise ConfigError(option, value, "does not work on this system yet")
-    if threading.current_thread() is not threading.main_thread():
+    if not native.is_main_thread():
         raise ConfigError(option, value, "works in the main thread only")
 
 
@@ -205,7 +205,8 @@ def supervise(plan: Plan) -> int:
         hosts=Hosts(config.allowed_hosts) if config.allowed_hosts else None,
         find_editor=lambda: _editor(config, plan),
     )
-    asyncio.run(Supervisor(launch).run())
+    with asyncio.Runner(loop_factory=native.loop_factory()) as runner:
+        runner.run(Supervisor(launch).run())
     return printer.status
 
 
@@ -323,4 +324,4 @@ def open_browser(server: ReadyServer, tell: Callable[[str], object]) -> None:
         if not browser.open_browser(url):
             tell(f"no browser could be opened; the page is {url}")
 
-    threading.Thread(target=work, name="aserve-open-browser", daemon=True).start()
+    native.threading.Thread(target=work, name="aserve-open-browser", daemon=True).start()

@@ -13,6 +13,7 @@ accepts a connection.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import dataclasses
@@ -22,13 +23,12 @@ import os
 import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import forks, lifecycle
+from . import forks, lifecycle, native
 from .app_signals import AppHandlers
 from .config import ServerConfig
 from .errors import AppLoadError
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .api import Hooks
     from .debug import DebugSettings
     from .frameworks.django import Changes
+    from .running import InMainThread
+    from .types import WSGIApp
 
 __all__ = ["main"]
 
@@ -111,8 +113,8 @@ class _Child:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_quit: Callable[[float], object] | None = None
         self._adopt: Callable[[socket.socket, bytes], object]
-        self._admitted = threading.Event()
-        self._ready = threading.Event()
+        self._admitted = native.Latch()
+        self._ready = native.Latch()
         self._reported = 0
         self._is_reload = False
         self._signal = int(signal.SIGTERM)  # that has ended the server
@@ -125,7 +127,9 @@ class _Child:
     def run(self) -> int:
         """Returns the exit status."""
         self._shelf.on_misfit = self._be_misfit
-        threading.Thread(target=self._listen, name="aserve-channel", daemon=True).start()
+        # Unknown to `threading`: only where gevent finds no thread but the main one, it mends the
+        # locks that are held while it patches, and that of the import under way is one of them.
+        _thread.start_new_thread(self._listen, ())
         self._sources.install()
         self._prompts.install()
         self._shelf.start()
@@ -164,14 +168,14 @@ class _Child:
         try:
             rerun(script, self._sources)
         except SystemExit as error:
-            if self._ready.is_set():
+            if self._ready.is_set:
                 return error.code if isinstance(error.code, int) else 0
             raise import_failed(shown, error) from error
         except BaseException as error:
-            if self._ready.is_set():
+            if self._ready.is_set:
                 raise
             raise import_failed(shown, error) from error
-        if not self._ready.is_set():
+        if not self._ready.is_set:
             return self._fail({"summary": f"{shown} has ended without serving an app."})
         return 0
 
@@ -215,7 +219,7 @@ class _Child:
                 except RuntimeError:  # it has ended by itself
                     self._hand_over(sock, data)
             elif kind == "quit":
-                if not self._admitted.is_set():
+                if not self._admitted.is_set:
                     os._exit(0)
                 # It is about to accept, or does already: somebody may have been let in.
                 self._ready.wait()
@@ -260,7 +264,9 @@ class _Child:
         """What the next process is to import before it is needed: nothing of the user's."""
         # The debugger is loaded by the first exception, and somebody waits for that.
         ours = ["aserve.debug.debugger"] if self._job["config"]["debug"] else []
-        modules = [*ours, *self._shelf.order(installed_modules())]
+        # What patches the standard library wants to be the first.
+        installed = [] if native.is_patched() else self._shelf.order(installed_modules())
+        modules = [*ours, *installed]
         states = self._shelf.report(modules)
         self._channel.send(
             {"type": "modules", "modules": modules, "states": states, "mine": users_modules()}
@@ -292,7 +298,7 @@ class _Child:
 
     def _serve(self, app: Any, config: ServerConfig, hooks: Hooks) -> None:
         from .api import open_configured
-        from .running import loop_factory
+        from .running import run_on_loop
 
         tls = None
         if pem := self._job["adhoc_pem"]:
@@ -304,11 +310,9 @@ class _Child:
         if signal.SIGINT in handlers:
             signal.signal(signal.SIGINT, _leave_it_to_the_supervisor)
 
-        async def serve() -> None:
+        async def serve(app: WSGIApp, in_main_thread: InMainThread) -> None:
             loop = asyncio.get_running_loop()
-            forks.forget_signals((signal.SIGINT, signal.SIGTERM))
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(signal.SIGTERM, self._on_terminate, config.grace)
+            in_main_thread(lambda: self._expect_terminate(config.grace))
             async with open_configured(app, config, ours, tls) as server:
                 watch = loop.create_task(self._watch_modules())
                 await server.wait_closed()
@@ -316,8 +320,7 @@ class _Child:
                 # The app may have asked for the end by itself; the supervisor need not know which.
                 self._channel.send({"type": "stopped"})
 
-        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-            runner.run(serve())
+        run_on_loop(serve, app, config.loop)
         seconds = lifecycle.longest() + (_HANDLER_SECONDS if self._signal in handlers else 0)
         self._channel.send({"type": "ending", "seconds": seconds})
         lifecycle.run_callbacks(is_reload=self._is_reload)
@@ -350,9 +353,13 @@ class _Child:
             message = {"type": "connection", "data": data.decode("latin-1")}
             self._channel.send(message, [sock.fileno()])
 
-    def _on_terminate(self, grace: float) -> None:
-        if self._on_quit is not None:
-            self._on_quit(grace)
+    def _expect_terminate(self, grace: float) -> None:
+        def stop(*_: object) -> None:
+            if self._on_quit is not None:
+                self._on_quit(grace)
+
+        signal.signal(signal.SIGTERM, stop)
+        forks.forget_signals((signal.SIGINT, signal.SIGTERM))
 
     async def _watch_modules(self) -> None:
         """Modules that a view imports are to be watched, too."""

@@ -13,9 +13,10 @@ import json
 import os
 import socket
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+from .. import native
 
 __all__ = ["CHANNEL_VARIABLE", "Channel", "Message"]
 
@@ -39,7 +40,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._lock = threading.Lock()
+        self._lock = native.threading.Lock()
         self._data = bytearray()
         self._descriptors: list[int] = []
 

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 
+from .. import native
 from .channel import CHANNEL_VARIABLE, Channel, Message
 
 __all__ = ["Child", "Fork", "command", "program_index", "settle", "spawn"]
@@ -59,7 +58,7 @@ class Child:
                 await ended
             finally:
                 loop.remove_reader(descriptor)
-                os.close(descriptor)
+                native.os.close(descriptor)
         else:  # pragma: no cover - macOS
 
             def wait() -> None:
@@ -68,7 +67,7 @@ class Child:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(settle, ended)
 
-            threading.Thread(target=wait, daemon=True).start()
+            native.threading.Thread(target=wait, daemon=True).start()
             await ended
         return self._process.wait()
 
@@ -156,7 +155,7 @@ def spawn(words: Sequence[str]) -> Child:
     Args:
         words: Its command.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = native.socket.socketpair()
     with theirs:
         environment = {
             **os.environ,
@@ -168,7 +167,7 @@ def spawn(words: Sequence[str]) -> Child:
         # A child begins with Ctrl-C blocked, until it can ignore it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process = subprocess.Popen(words, pass_fds=[theirs.fileno()], env=environment)
+            process = native.subprocess.Popen(words, pass_fds=[theirs.fileno()], env=environment)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return Child(process, Channel(ours))

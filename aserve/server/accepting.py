@@ -18,9 +18,9 @@ import contextlib
 import functools
 import socket
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import native
 from ..hosts import HostCheck
 from ..safe_log import get_logger
 from .connection import Connection
@@ -75,7 +75,7 @@ class Listener:
         self._server = server
         self._sock = sock
         self._context = context
-        self._lock = threading.Lock()
+        self._lock = native.threading.Lock()
         self._closed = False
         self._complained = False  # since the backlog was empty last
         self.fd = sock.fileno()

@@ -31,6 +31,7 @@ import select
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
+from .. import native
 from ..errors import LocalProtocolError
 from ..events import Data, Event, ExchangeRecord, Request, Response
 from ..http.h1 import H1Connection
@@ -272,7 +273,7 @@ class DirectPath:
         return True
 
     def _wait_and_read(self) -> bytes:
-        poll = select.poll()
+        poll = native.select.poll()
         poll.register(self.fd, select.POLLIN)
         try:
             return self._channel.recv(READ_SIZE) if poll.poll(_PULL_MILLISECONDS) else b""

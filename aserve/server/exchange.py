@@ -27,6 +27,7 @@ from time import perf_counter, time
 from types import TracebackType
 from typing import Final, Protocol
 
+from .. import native
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
 from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
 from ..harmless import harmless_line
@@ -235,6 +236,7 @@ class Exchange:
             on_resume=lambda: connection.post(connection.resume_body),
             pull=pull,
             waiter=self,
+            threads=native.threading,
         )
         for part in self._parts or ():
             stream.feed(part)
@@ -318,7 +320,7 @@ class Exchange:
 
     def _run_with_socket(self, writer: ResponseWriter, environ: Environ) -> None:
         """The app may answer, or take the connection for itself; see `aserve.server.tunnel`."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = native.socket.socketpair()
         offered = OfferedSocket(theirs.detach(), functools.partial(self._take, ours))
         environ["werkzeug.socket"] = offered
         try:
@@ -514,7 +516,7 @@ class Exchange:
 
     def _wait_for_space(self) -> None:
         if self._space is None:
-            self._space = threading.Event()
+            self._space = native.threading.Event()
         while True:
             # Cleared first: a flush between the test and the wait sets it again.
             self._space.clear()

@@ -15,6 +15,7 @@ import select
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from .. import native
 from ..errors import ClientDisconnected
 from .transport import waiting_in_kernel
 
@@ -76,7 +77,7 @@ def send(
             cut.
     """
     try:
-        poll = select.poll()
+        poll = native.select.poll()
         poll.register(to_descriptor, select.POLLOUT)
         buffer = memoryview(bytearray(min(size, _PIECE)))
         sent = 0
@@ -92,7 +93,7 @@ def send(
                 if is_cut():
                     raise ClientDisconnected("the connection was cut while a file was sent")
                 try:
-                    piece = piece[os.write(to_descriptor, piece) :]
+                    piece = piece[native.os.write(to_descriptor, piece) :]
                 except BlockingIOError:
                     if not has_waited:
                         has_waited = True
@@ -103,7 +104,7 @@ def send(
                     raise ClientDisconnected("the client left while a file was sent") from error
         return sent
     finally:
-        os.close(to_descriptor)
+        native.os.close(to_descriptor)
 
 
 class _Stall:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
+from .. import native
 from ..events import EndOfMessage, Response
 
 __all__ = ["ABORT", "FileTurn", "Item", "Whole"]
@@ -26,7 +26,7 @@ class FileTurn:
     __slots__ = ("descriptor", "granted")
 
     def __init__(self) -> None:
-        self.granted = threading.Event()
+        self.granted = native.threading.Event()
         # A duplicate of the socket's descriptor, which the worker closes; -1 when refused.
         self.descriptor = -1
 

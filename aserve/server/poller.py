@@ -16,6 +16,7 @@ import select
 from time import perf_counter
 from typing import Final, Protocol
 
+from .. import native
 from .job import Job
 
 __all__ = ["AVAILABLE", "Parkable", "Poller"]
@@ -42,7 +43,7 @@ class Poller:
     """A set of parked connections. Linux only, see `AVAILABLE`."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = native.select.epoll()
         self._parked: dict[int, Parkable] = {}
         self._interruption = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._interruption, select.EPOLLIN)
@@ -134,4 +135,4 @@ class Poller:
     def close(self) -> None:
         """Give the descriptors back, when nobody waits any more."""
         self._epoll.close()
-        os.close(self._interruption)
+        native.os.close(self._interruption)

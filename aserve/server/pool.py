@@ -42,6 +42,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter, process_time
 from typing import Final, Protocol
 
+from .. import native
 from ..safe_log import get_logger
 from .job import Job, Running
 
@@ -98,7 +99,7 @@ class _Worker:
 
     def __init__(self) -> None:
         # Starts taken; `release` is the wake-up.
-        self.wake = threading.Lock()
+        self.wake = native.threading.Lock()
         self.wake.acquire()
         self.job: Job | None = None
         self.since = 0.0
@@ -129,7 +130,7 @@ class WorkerPool:
         self._source: Source | None = None
         self._on_tick = on_tick
         self._jobs: deque[Job] = deque()
-        self._lock = threading.Lock()
+        self._lock = native.threading.Lock()
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
         self._made = 0
@@ -137,7 +138,7 @@ class WorkerPool:
         self._last_pickup = 0.0
         self._stall = STALL_SECONDS  # or BUSY_STALL_SECONDS
         # The watch: held by the worker that waits in the source.
-        self._watch = threading.Lock()
+        self._watch = native.threading.Lock()
         self._watching = False  # it is waiting there right now
         self._loop_watches = False
         # The timer.
@@ -344,7 +345,7 @@ class WorkerPool:
                 return False
             worker = _Worker()
             self._made += 1
-            worker.thread = threading.Thread(
+            worker.thread = native.threading.Thread(
                 target=self._work, args=(worker,), name=f"aserve-worker-{self._made}", daemon=True
             )
             self._workers.add(worker)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from enum import Enum
 from typing import Final
 
+from .. import native
 from ..errors import LocalProtocolError
 from ..events import Data, EndOfMessage, Response
 from ..http.h1 import H1Connection
@@ -119,8 +119,8 @@ class Sender:
         """Shut the connection down under a worker that may be sending a file over it."""
         with contextlib.suppress(OSError):
             # A socket object of our own: the transport's has no `shutdown` in uvloop.
-            with socket.socket(fileno=self._duplicate()) as sock:
-                sock.shutdown(socket.SHUT_RDWR)
+            with native.socket.socket(fileno=self._duplicate()) as sock:
+                sock.shutdown(native.socket.SHUT_RDWR)
 
     def _duplicate(self) -> int:
         return os.dup(self._transport.get_extra_info("socket").fileno())

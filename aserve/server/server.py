@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from .. import native
 from ..config import ServerConfig
 from ..errors import LocalProtocolError
 from ..events import ErrorRecord, ExchangeRecord
@@ -139,7 +139,7 @@ class Server:
         self._cut_all = False
         self._cut_reason = ""
         self._closed = asyncio.Event()
-        self._closed_flag = threading.Event()  # the same, for other threads
+        self._closed_flag = native.threading.Event()  # the same, for other threads
         self.environ: Environ = self._environ_template()
 
     def _environ_template(self) -> Environ:

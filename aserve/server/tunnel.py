@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+
+from ..native import socket
 
 __all__ = ["FrameMeter", "OfferedSocket", "Traveller", "Tunnel"]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Final, Protocol
 
 __all__ = ["StreamBody"]
@@ -49,6 +50,7 @@ class StreamBody:
             `feed` and `feed_eof` and returns True, or leaves it to the loop for good. One
             thread at a time.
         waiter: Told when a reader has to wait for longer than a moment.
+        threads: Where locks are made; what else has the names of `threading`.
     """
 
     def __init__(
@@ -58,14 +60,15 @@ class StreamBody:
         on_resume: Callable[[], object],
         pull: Callable[[], bool] | None = None,
         waiter: Waiter | None = None,
+        threads: ModuleType = threading,
     ) -> None:
         self._waiter = waiter
         self._high_water = high_water
         self._on_first_read: Callable[[], object] | None = on_first_read
         self._on_resume = on_resume
         self._pull = pull
-        self._pulling = threading.Lock()
-        self._changed = threading.Condition(threading.Lock())
+        self._pulling = threads.Lock()
+        self._changed = threads.Condition(threads.Lock())
         self._pieces: deque[bytes] = deque()
         self._position = 0  # in the first piece: reading byte by byte must not copy the rest
         self._size = 0
