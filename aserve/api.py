@@ -118,7 +118,7 @@ async def open_configured(
     try:
         if tls is None and wants_tls(config, hooks.ssl_context):
             load = functools.partial(load_credentials, config, sockets, hooks.ssl_context)
-            tls = await _to_its_end(_in_thread(load))
+            tls = await _to_its_end(native.in_thread(load))
         if config.debug:
             app = _debugged(app, config, hooks.debug)
         if config.allowed_hosts:
@@ -174,7 +174,7 @@ async def _close_sockets(opened: _Opened) -> None:
     for sock in sockets:
         sock.close()
     for file in unix_files:
-        await _in_thread(file.remove)
+        await native.in_thread(file.remove)
 
 
 async def _to_its_end(
@@ -275,7 +275,7 @@ def make_config(
 
 async def _open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
     # A resolver may take seconds, and looking for the holder of a port reads a lot of files.
-    return await _in_thread(lambda: open_sockets(config, hooks))
+    return await native.in_thread(lambda: open_sockets(config, hooks))
 
 
 def open_sockets(config: ServerConfig, hooks: Hooks) -> _Opened:
@@ -306,28 +306,3 @@ def load_credentials(
 def wants_tls(config: ServerConfig, given: SSLContextLike | None = None) -> bool:
     """Whether `load_credentials` has something to do; without it, ssl is not even imported."""
     return given is not None or bool(config.https or config.ssl or config.cert or config.client_ca)
-
-
-async def _in_thread(function: Callable[[], _T]) -> _T:
-    """Run a blocking function in a thread of its own, which is gone afterwards.
-
-    The executors of asyncio and anyio keep their threads, and whoever embeds a server expects
-    that nothing of it is left. Must not be cancelled; the callers are shielded.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def work() -> None:
-        try:
-            result = function()
-        except BaseException as error:
-            loop.call_soon_threadsafe(done.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(done.set_result, result)
-
-    thread = native.threading.Thread(target=work, name="aserve-blocking-call", daemon=True)
-    thread.start()
-    try:
-        return await done
-    finally:
-        thread.join()  # it has made its last call

@@ -20,13 +20,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
     "Latch",
+    "in_thread",
     "is_main_thread",
     "is_patched",
     "loop_factory",
@@ -39,6 +40,9 @@ __all__ = [
     "subprocess",
     "threading",
 ]
+
+
+_T = TypeVar("_T")
 
 
 def is_patched() -> bool:
@@ -87,6 +91,41 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     import asyncio
 
     return lambda: asyncio.SelectorEventLoop(selectors.DefaultSelector())
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """Call what blocks in a thread of its own, which is gone afterwards. On a loop of asyncio.
+
+    The executors of asyncio and anyio keep their threads, and whoever embeds a server expects
+    that nothing of it is left. Who cancels it waits until `function` has returned.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def settle(value: _T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(value)  # type: ignore[arg-type]
+
+    def work() -> None:
+        value, failure = None, None
+        try:
+            value = function()
+        except BaseException as error:
+            failure = error
+        loop.call_soon_threadsafe(settle, value, failure)
+
+    thread = threading.Thread(target=work, name="aserve-blocking-call", daemon=True)
+    thread.start()
+    try:
+        return await done
+    finally:
+        thread.join()  # it has made its last call
 
 
 class Latch:

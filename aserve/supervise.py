@@ -198,7 +198,6 @@ def supervise(plan: Plan) -> int:
         tell=printer.tell,
         write=printer.write,
         polling=config.reloader_interval if config.reloader == "stat" else None,
-        portable=config.reloader == "watchfiles",
         context=plan.tls.context if plan.tls is not None else None,
         own_hosts=_own_hosts(config, plan.debug),
         is_for_all=bool(config.debug),
@@ -226,7 +225,7 @@ def _editor(config: ServerConfig, plan: Plan) -> OpenFile | None:
         return ""
 
     async def open_file(file: str, line: int) -> str:
-        return await asyncio.to_thread(work, file, line)
+        return await native.in_thread(lambda: work(file, line))
 
     return open_file
 

@@ -70,7 +70,7 @@ def loop_guard() -> Iterator[blockbuster.BlockBuster]:
             # A module is loaded once, where it is first needed; that is no habit of blocking.
             function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
             # It joins a thread that has made its last call: microseconds.
-            function.can_block_in("aserve/api.py", {"_in_thread"})
+            function.can_block_in("aserve/native.py", {"in_thread"})
             # Where a log goes, and whether it can stall there, is the program's choice.
             function.can_block_in("logging/__init__.py", {"callHandlers"})
         if coverage.Coverage.current() is not None:

@@ -40,7 +40,6 @@ class Launch:
         tell: Prints a line.
         write: Prints a text as it is.
         polling: Seconds between two looks at the files; None for events of the system.
-        portable: Have watchfiles watch, on Linux, too.
         context: For the pages.
         own_hosts: Those that the pages tell what has happened.
         is_for_all: Whether the pages tell it other machines, too.
@@ -67,7 +66,6 @@ class Launch:
     is_for_all: bool = False
     processes: int = 1
     polling: float | None = None
-    portable: bool = False
     context: ssl.SSLContext | None = None
     hosts: Hosts | None = None
     find_editor: Callable[[], OpenFile | None] = lambda: None

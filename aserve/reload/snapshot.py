@@ -1,6 +1,6 @@
 """What the files were when they were loaded, and which of them are different now.
 
-Everything here reads the disk and runs in one thread, the watcher's.
+Everything here reads the disk, one call at a time.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Snapshot:
         self._looked_at = 0
         self._scanned: set[str] = set()  # roots
         self._may_read = _MOST_READ
+        self._half_written: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -104,11 +105,10 @@ class Snapshot:
             if self._is_excluded(path):
                 continue
             self._remember(path, digest or self._digests.get(path) or _read(path))
-            if _is_being_written(path) and digest != _EMPTY:
-                self._stamps[path] = (0, 0, 0)  # looked at again, at the latest by the net
-            elif change := self._compare(path):
+            if change := self._compare(path):
                 changes.append(change)
-        return changes
+        # What it has looked at, and has not loaded; the events of that may be on their way.
+        return changes + self.compare(self.look_around(len(self._digests)))
 
     def scan(self) -> list[Change]:
         """Look for files and directories that are new, and for files that are gone."""
@@ -144,16 +144,33 @@ class Snapshot:
         directories.update(dict.fromkeys(map(os.path.dirname, self._aliases)))
         if self.interest.settings_directory:
             directories[self.interest.settings_directory] = None
-        self.directories = tuple(path for path in directories if os.path.isdir(path))
+        # One that may not be read would end the watch of all.
+        self.directories = tuple(
+            path for path in directories if os.path.isdir(path) and os.access(path, os.R_OK)
+        )
         return [change for change in changes if change is not None]
 
-    def compare(self, paths: Iterable[str]) -> list[Change]:
-        """Which of these files are not what was loaded; others than those that matter never are."""
+    def compare(self, paths: Iterable[str], *, is_whole: bool = False) -> list[Change]:
+        """Which of these files are not what was loaded; others than those that matter never are.
+
+        Args:
+            paths: The files.
+            is_whole: An empty one is empty, and not only about to be written.
+        """
         changes: list[Change | None] = []
         for path in dict.fromkeys(paths):
             names = {path, *self._aliases.get(path, ())}
-            changes += [self._compare(name) for name in names if self._matters(name)]
+            changes += [self._compare(name, is_whole) for name in names if self._matters(name)]
         return [change for change in changes if change is not None]
+
+    def matters(self, path: str) -> bool:
+        """Whether a file that was edited may be of interest. Does not read the disk."""
+        return path in self._aliases or self._matters(path)
+
+    def take_half_written(self) -> set[str]:
+        """Files that were empty just now, and are to be compared again in a moment."""
+        found, self._half_written = self._half_written, set()
+        return found
 
     def look_around(self, most: int) -> list[str]:
         """The next few files whose time or size is new: a net below the system's events."""
@@ -179,9 +196,13 @@ class Snapshot:
         if real != path:
             self._aliases.setdefault(real, set()).add(path)
 
-    def _compare(self, path: str) -> Change | None:
+    def _compare(self, path: str, is_whole: bool = False) -> Change | None:
         before = self._digests.get(path, "")
         stamp = _stamp(path)
+        if stamp[1] == 0 and stamp[0] and before != _EMPTY and not is_whole:
+            # Who writes a file anew empties it first.
+            self._half_written.add(path)
+            return None
         if before == _UNREAD and stamp == self._stamps[path]:
             return None
         self._stamps[path] = stamp
@@ -260,11 +281,6 @@ def _is_below(path: str, extra: str) -> bool:
         return True
     # To `glob`, `**/` may be no folder at all, and to `fnmatch` it is one.
     return "**/" in extra and fnmatch.fnmatch(path, extra.replace("**/", ""))
-
-
-def _is_being_written(path: str) -> bool:
-    """Perhaps: who writes a file anew empties it first, and an event tells when it is whole."""
-    return _stamp(path)[1] == 0 and os.path.isfile(path)
 
 
 def _read(path: str) -> str:

@@ -46,6 +46,9 @@ _PLACES_SECONDS: Final = 0.3
 
 # Between the deaths of one of several processes and its successor: doubled each time.
 _BACK_OFF_SECONDS: Final = 0.5
+
+# An error is shown when no file has changed for so long: until then somebody may be writing.
+_REST_SECONDS: Final = 0.15
 _LONGEST_BACK_OFF: Final = 30.0
 
 
@@ -70,6 +73,7 @@ class Supervisor:
         self._is_beside_others = False  # when the load began
         self._changes: dict[str, Change] = {}
         self._reasons: dict[str, Change] = {}  # those of the load that is under way
+        self._changed_at = 0.0  # by `perf_counter`
         self._burst = Burst(self._load_now)
         self._has_served = False
         self._ending = int(signal.SIGTERM)  # the signal that has come
@@ -96,12 +100,10 @@ class Supervisor:
         if self._launch.interest is not None:
             self._watcher = Watcher(
                 self._launch.interest,
-                lambda changes: self._loop.call_soon_threadsafe(self._on_changes, changes),
+                self._on_changes,
                 polling=self._launch.polling,
-                portable=self._launch.portable,
-                on_fallback=lambda reason: self._loop.call_soon_threadsafe(
-                    self._launch.tell,
-                    f"The system tells of no changes: {reason}. Looking at the files each second",
+                on_fallback=lambda reason: self._launch.tell(
+                    f"The system tells of no changes: {reason}. Looking at the files each second"
                 ),
             )
         for ending in (signal.SIGINT, signal.SIGTERM):
@@ -112,18 +114,23 @@ class Supervisor:
             self._stock.put(self._launch.first)
         try:
             self._apply(*begin(self._launch.processes))
+            await self._run()
+        finally:
+            self._close()
+
+    async def _run(self) -> None:
+        import anyio  # while the first process is busy
+
+        async with anyio.create_task_group() as tasks:
             if self._watcher is not None:
-                self._watcher.start()
+                tasks.start_soon(self._watcher.run)
             while not self._finished.is_set():
                 event = await self._events.get()
                 self._apply(*step(self._model, event))
-        finally:
-            await self._close()
+            tasks.cancel_scope.cancel()
 
-    async def _close(self) -> None:
+    def _close(self) -> None:
         self._keys.close()
-        if self._watcher is not None:
-            await asyncio.to_thread(self._watcher.close)
         for task in self._tasks:
             task.cancel()
         for child in self._alive:
@@ -177,6 +184,7 @@ class Supervisor:
         self._load_for(changes)
 
     def _load_for(self, changes: list[Change]) -> None:
+        self._changed_at = perf_counter()
         for change in changes:
             before = self._changes.get(change.path) or self._reasons.get(change.path)
             if before is not None and (before.kind, change.kind) == ("created", "edited"):
@@ -433,7 +441,7 @@ class Supervisor:
         if self._watcher is not None:
             files, roots = message["files"], tuple(message["roots"])
             told = tuple(message["told"])
-            changes = await asyncio.to_thread(self._watcher.adopt, files, roots, told)
+            changes = await self._watcher.adopt(files, roots, told)
             if changes:
                 self._on_changes(changes)
                 return
@@ -442,6 +450,8 @@ class Supervisor:
             child.is_loaded = True
             self._on_loaded(child)
         elif message["type"] == "failed":
+            # Not before the files are at rest: it may have read one that was half written.
+            await asyncio.sleep(self._changed_at + _REST_SECONDS - perf_counter())
             self._events.put_nowait(Event(What.FAILED, child.generation))
 
     def _on_loaded(self, child: Child) -> None:

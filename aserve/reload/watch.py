@@ -1,45 +1,63 @@
-"""A thread that tells when a file is not what was loaded.
+"""Tells when a file is not what was loaded: a task on the supervisor's loop.
 
-Events come from Linux itself, elsewhere through watchfiles, or from looking at the files in turn
-where neither works (network drives, some containers). Either way an event is only a hint: what
-counts is whether the bytes are different, so neither `touch` nor a save without a change reloads.
+watchfiles has the events of the system, and where there are none (network drives, some containers)
+the files are looked at in turn. Either way an event is only a hint: what counts is whether the
+bytes are different, so neither `touch` nor a save without a change reloads.
+
+```text
+awatch(directories) --paths--> compare --changes--> on_change
+    ^                             |  the file is empty, so perhaps half written
+    |  stop_event                 '--> a moment later --> compare, for good
+another set of directories <-- scan <-- at the start, a new directory, a new generation
+                   once a second <-- look at some of the loaded files
+```
+
+watchfiles drops some events: of a file that is made right behind its directory, of the target of a
+link, of a queue that is full. So directories are watched one by one, without what is below them;
+what is new is looked through once its watch has begun; and there is the look once a second.
 """
 
 from __future__ import annotations
 
-import errno
+import asyncio
+import contextlib
+import logging
 import os
-import threading
-from collections.abc import Callable, Mapping
-from time import monotonic
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from . import inotify
+from .. import native
 from .snapshot import Change, Interest, Snapshot
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 __all__ = ["Watcher"]
 
-# watchfiles looks at its queue of events this often, which is the delay of a reload and the cost
-# of a minute without one: 5 ms take 0.46 s of processor time per minute, 50 ms take 0.06 s.
-_STEP_MS: Final = 10
-# Behind the first event, the rest of the same save.
-_DEBOUNCE_MS: Final = 10
-_TIMEOUT_MS: Final = 200
+# watchfiles looks at its queue of events this often: it tells of a save behind one or two steps,
+# and 5 ms take 0.4 s of processor time in a minute without one (2 ms 0.8 s).
+_STEP_MS: Final = 5
+# The most that it waits for more events of the same kind.
+_DEBOUNCE_MS: Final = 50
+# With so many at once the system's queue may have been full.
+_MANY: Final = 1000
 # How often it is looked for what the system did not tell, and at how many files each time.
 _NET_SECONDS: Final = 1.0
 _NET_FILES: Final = 300
-_WRITING_SECONDS: Final = 0.01
+# watchfiles' number of an edit; a supervisor imports it only when it is at work.
+_MODIFIED: Final = 2
+# Who writes a file anew empties it first, and may take a moment for the rest.
+_WRITING_SECONDS: Final = 0.25
 
 
 class Watcher:
-    """Watches from `start` to `close`.
+    """Watches while `run` runs. On the loop.
 
     Args:
         interest: Which files matter beside those that are loaded.
-        on_change: Called in the watcher's thread with what is different.
+        on_change: Called with what is different.
         polling: Seconds between two looks at all files; None for events.
-        portable: Leave it to watchfiles on Linux, too.
-        on_fallback: Called in the watcher's thread, with the reason, when there are no events.
+        on_fallback: Called, with the reason, when there are no events.
     """
 
     def __init__(
@@ -48,153 +66,158 @@ class Watcher:
         on_change: Callable[[list[Change]], object],
         *,
         polling: float | None = None,
-        portable: bool = False,
         on_fallback: Callable[[str], object] = str,
     ) -> None:
-        self._on_fallback = on_fallback
-        self._snapshot = Snapshot(interest)
-        self._lock = threading.Lock()  # of the snapshot
         self._on_change = on_change
+        self._on_fallback = on_fallback
         self._polling = polling
-        self._is_portable = portable or not inotify.AVAILABLE
-        self._must_scan = True
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="aserve-watcher", daemon=True)
+        self._snapshot = Snapshot(interest)
+        # One at a time reads the disk for it, in a thread of its own.
+        self._reading = asyncio.Lock()
+        self._group: TaskGroup | None = None
+        self._places_changed = asyncio.Event()
 
-    def start(self) -> None:
-        """Begin; what is on the disk now counts as loaded."""
-        self._thread.start()
+    async def run(self) -> None:
+        """Until it is cancelled; what is on the disk now counts as loaded."""
+        import anyio  # together with watchfiles 50 ms, which a supervisor at work does not have
 
-    def adopt(
+        # It logs each event; where that goes to a file of the project, this would never end.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
+        await self._scan()
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self._work)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                # watchfiles waits in a thread, which no cancellation reaches.
+                self._places_changed.set()
+
+    async def adopt(
         self, loaded: Mapping[str, str], roots: tuple[str, ...], told: tuple[str, ...] = ()
     ) -> list[Change]:
-        """A generation was loaded: what is different already? Reads the disk; any thread."""
-        with self._lock:
-            before = self._snapshot.interest
-            changes = self._snapshot.adopt(loaded, roots, told)
-            watched = set(self._snapshot.directories)
-            is_new = self._snapshot.interest != before or any(
-                os.path.dirname(path) not in watched for path in loaded
-            )
-            self._must_scan |= is_new
+        """A generation was loaded: what is different already?"""
+        snapshot = self._snapshot
+        before = snapshot.interest
+        changes = await self._read(lambda: snapshot.adopt(loaded, roots, told))
+        watched = set(snapshot.directories)
+        if snapshot.interest != before or any(
+            os.path.dirname(path) not in watched for path in loaded
+        ):
+            self._start_soon(self._scan)
         return changes
 
     def is_told(self, path: str) -> bool:
-        """Whether the app itself is to be told of this file. Any thread."""
+        """Whether the app itself is to be told of this file."""
         return self._snapshot.is_told(path)
 
-    def close(self) -> None:
-        """End; returns when the thread has ended."""
-        self._closing.set()
-        self._thread.join()
+    async def _work(self) -> None:
+        reason = "threads are greenlets in this program" if native.is_patched() else ""
+        if self._polling is None and not reason:
+            self._start_soon(self._look_around_for_ever)
+            reason = await self._watch()
+        if self._polling is None:
+            self._polling = _NET_SECONDS
+            self._on_fallback(reason)
+        while True:
+            await self._scan()
+            await self._look_around(1 << 30)
+            await asyncio.sleep(self._polling)
 
-    # -- the thread ----------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        self._scan()
-        while not self._closing.is_set():
-            if self._polling is None:
-                try:
-                    self._watch_portably() if self._is_portable else self._watch()
-                except (OSError, RuntimeError) as error:
-                    # No more watches (ENOSPC), or no events here: look at the files instead.
-                    self._polling = _NET_SECONDS
-                    self._on_fallback(_reason(error))
-            else:
-                self._scan()
-                self._look_around(1 << 30)
-                self._closing.wait(self._polling)
+    async def _watch(self) -> str:
+        """Until there are no more watches to be had; returns why."""
+        missed: tuple[str, ...] = ()
+        while True:
+            directories = self._snapshot.directories
+            self._places_changed = asyncio.Event()
+            # A task runs when this one waits: then the watch has begun, and what was made in a new
+            # directory before that is found. `mkdir -p` and a file in it are quicker than we are.
+            self._start_soon(self._scan)
+            try:
+                await self._hear(directories)
+            except (OSError, RuntimeError) as error:
+                is_gone = isinstance(error, FileNotFoundError | PermissionError)
+                if not is_gone or missed == directories:
+                    return _reason(error)
+                missed = directories  # one of them, since they were looked through
+                await self._scan()
 
-    def _watch(self) -> None:
-        """Until the end."""
-        events = inotify.Inotify()
-        watched: tuple[str, ...] | None = None
-        looked = monotonic()
-        try:
-            while not self._closing.is_set():
-                directories = self._snapshot.directories
-                events.watch(directories)
-                if self._must_scan or directories != watched:
-                    watched = directories
-                    # Also for what was made in a new directory before its watch began: `mkdir -p`
-                    # and a file in it are quicker than we are.
-                    self._scan()
-                    if self._snapshot.directories != directories:
-                        continue
-                paths = events.read(_TIMEOUT_MS / 1000)
-                if paths is None:
-                    self._scan()
-                    self._look_around(1 << 30)
-                elif paths:
-                    self._see(paths)
-                if monotonic() - looked > _NET_SECONDS:
-                    looked = monotonic()
-                    self._look_around(_NET_FILES)
-        finally:
-            events.close()
-
-    def _watch_portably(self) -> None:
+    async def _hear(self, directories: tuple[str, ...]) -> None:
         """Until the set of directories is another one."""
         import watchfiles
 
-        with self._lock:
-            directories = self._snapshot.directories
-        found = watchfiles.watch(
-            *(path for path in directories if os.access(path, os.R_OK)),
-            watch_filter=None,
+        events = watchfiles.awatch(
+            *directories,
+            watch_filter=self._may_matter,
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
-            rust_timeout=_TIMEOUT_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-            stop_event=self._closing,
+            stop_event=self._places_changed,
             recursive=False,
-            ignore_permission_denied=True,
+            # It would ignore that there are no more watches, too; what may not be read is left out.
+            ignore_permission_denied=False,
         )
-        looked = 0.0
-        for changes in found:
-            if changes:
-                self._see([path for _, path in changes])
-            if self._must_scan or not looked:
-                self._scan()  # also for what happened before the watch began
-            if monotonic() - looked > _NET_SECONDS:
-                looked = monotonic()
-                self._look_around(_NET_FILES)
-            if self._closing.is_set() or self._snapshot.directories != directories:
-                return
+        async with contextlib.aclosing(events):
+            async for changes in events:
+                await self._see([path for _, path in changes])
 
-    def _see(self, paths: list[str]) -> None:
-        with self._lock:
-            changes = self._snapshot.compare(paths)
-            known = self._snapshot.directories
-            if any(path in known or os.path.isdir(path) for path in paths):
-                changes += self._snapshot.scan()
-        self._tell(changes)
+    def _may_matter(self, change: int, path: str) -> bool:
+        # A log that grows is written to all the time. What is new or gone may be a directory.
+        return change != _MODIFIED or self._snapshot.matters(path)
 
-    def _scan(self) -> None:
-        with self._lock:
-            self._must_scan = False
-            changes = self._snapshot.scan()
-        self._tell(changes)
+    async def _see(self, paths: list[str]) -> None:
+        snapshot = self._snapshot
 
-    def _look_around(self, most: int) -> None:
-        with self._lock:
-            paths = self._snapshot.look_around(most)
-        if not paths:
-            return
-        # A file that is being written is empty first; an event would have waited for its end.
-        self._closing.wait(_WRITING_SECONDS)
-        with self._lock:
-            changes = self._snapshot.compare(paths)
-        self._tell(changes)
+        def compare() -> list[Change]:
+            changes = snapshot.compare(paths)
+            known = snapshot.directories
+            if len(paths) > _MANY or any(path in known or os.path.isdir(path) for path in paths):
+                changes += snapshot.scan()
+            return changes
 
-    def _tell(self, changes: list[Change]) -> None:
-        if changes:
+        await self._read_and_tell(compare)
+
+    # -- looking -------------------------------------------------------------------------
+
+    async def _scan(self) -> None:
+        await self._read_and_tell(self._snapshot.scan)
+
+    async def _look_around_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_NET_SECONDS)
+            await self._look_around(_NET_FILES)
+
+    async def _look_around(self, most: int) -> None:
+        snapshot = self._snapshot
+        await self._read_and_tell(lambda: snapshot.compare(snapshot.look_around(most)))
+
+    async def _look_again(self, paths: Iterable[str]) -> None:
+        await asyncio.sleep(_WRITING_SECONDS)
+        await self._read_and_tell(lambda: self._snapshot.compare(paths, is_whole=True))
+
+    async def _read_and_tell(self, look: Callable[[], list[Change]]) -> None:
+        if changes := await self._read(look):
             self._on_change(changes)
+
+    async def _read(self, look: Callable[[], list[Change]]) -> list[Change]:
+        async with self._reading:
+            watched = self._snapshot.directories
+            changes = await native.in_thread(look)
+            if self._snapshot.directories != watched:
+                self._places_changed.set()
+            if half_written := self._snapshot.take_half_written():
+                self._start_soon(self._look_again, half_written)
+        return changes
+
+    def _start_soon(self, function: Callable[..., Any], *arguments: Any) -> None:
+        if self._group is not None:  # else it has not begun, and begins with a scan
+            self._group.start_soon(function, *arguments)
 
 
 def _reason(error: Exception) -> str:
     """Why there are no events; the system's own word for a missing watch is about disks."""
-    limits = {errno.ENOSPC: "max_user_watches", errno.EMFILE: "max_user_instances"}
-    limit = limits.get(getattr(error, "errno", None) or 0)
-    return f"no more watches, see fs.inotify.{limit}" if limit else str(error)
+    text = str(error)
+    for word, limit in (("limit", "max_user_watches"), ("open files", "max_user_instances")):
+        if word in text:
+            return f"no more watches, see fs.inotify.{limit}"
+    return text

@@ -175,7 +175,9 @@ def test_edits_are_served_cold_each_time(tmp_path: Path, start: Start, source: s
 
 @pytest.mark.parametrize("call", [
     "import aserve; aserve.run(app, port=0)",
+    "import aserve; aserve.run(app, port=0, reload=True)",
     "import aserve; aserve.run_simple('localhost', 0, app)",
+    "import aserve; aserve.run_simple('localhost', 0, app, use_reloader=True)",
 ])  # fmt: skip
 def test_a_script_that_patches_first(tmp_path: Path, start: Start, source: str, call: str) -> None:
     """The way of CTFd: patch, make the app, run it."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -388,3 +389,41 @@ def test_a_working_directory_that_is_read_only(tmp_path: Path, start: Start) -> 
     assert not (tmp_path / "__pycache__").exists()
     assert child.end() == 0
     assert "Traceback" not in child.errors
+
+
+def by_a_slow_writer(path: Path, text: str) -> None:
+    """Emptied, then half a line, then half of the lines, which can be read but have no app."""
+    head, _, rest = text.partition("\ndef app")
+    with path.open("w", buffering=1) as file:
+        for piece in ("", head[:3], f"{head[3:]}\n", "\ndef app", rest):
+            file.write(piece)
+            file.flush()
+            time.sleep(0.06)
+
+
+def without_for_a_moment(path: Path, text: str) -> None:
+    path.unlink()
+    time.sleep(0.1)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("save", [by_a_slow_writer, without_for_a_moment])
+def test_a_save_that_takes_its_time_shows_no_error(
+    tmp_path: Path, start: Start, save: Save
+) -> None:
+    path = tmp_path / "app.py"
+    path.write_text(word("one") + ANSWER)
+    child = serve(start)
+    assert get(child) == (200, "one")
+    for text in ("two", "six", "ten"):
+        writing = threading.Thread(target=save, args=(path, word(text) + ANSWER))
+        writing.start()
+        seen: set[tuple[int, str]] = set()
+        while writing.is_alive() or seen.isdisjoint({(200, text)}):
+            seen.add(get(child))
+        writing.join()
+        assert all(status == 200 for status, _ in seen), seen
+    assert "Error" not in child.errors
+    path.write_text("broken(\n")
+    until(child, "SyntaxError")
+    assert child.end() == 0

@@ -66,11 +66,15 @@ def test_new_directories_are_found_with_what_is_in_them(project: Path) -> None:
     assert str(project / "my-env") not in snapshot.directories
     folder = project / "pkg" / "sub"
     folder.mkdir()
-    (folder / "new.py").write_text("")
+    (folder / "new.py").write_text("ONE = 1\n")
     (folder / "empty.py").write_text("")
     changes = snapshot.scan()
+    assert snapshot.take_half_written() == {str(folder / "empty.py")}
     assert Change(str(folder / "new.py"), "created") in changes
     assert str(folder) in snapshot.directories
+    assert snapshot.compare([str(folder / "empty.py")]) == []
+    created = [Change(str(folder / "empty.py"), "created")]
+    assert snapshot.compare([str(folder / "empty.py")], is_whole=True) == created
     (folder / "new.py").unlink()
     assert snapshot.scan() == [Change(str(folder / "new.py"), "deleted")]
 
