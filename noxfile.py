@@ -81,7 +81,7 @@ def _found_pythons() -> list[str]:
 
 PYTHONS = _found_pythons()
 # The current Python runs the tests once, under coverage; `nox -s tests` runs them on each without.
-nox.options.sessions = ["lint", "types", "docs", "coverage", "truth"]
+nox.options.sessions = ["lint", "types", "docs", "coverage", "truth", "packages"]
 nox.options.sessions += [f"tests-{version}" for version in PYTHONS if version != CURRENT]
 OLDER_PYTHON = next((version for version in PYTHONS if version in ("3.11", "3.12")), None)
 if OLDER_PYTHON is not None:
@@ -207,6 +207,14 @@ def truth(session: nox.Session) -> None:
     words = session.posargs or ["-k", "nobody_has_thought_of"]
     path = "tests/e2e/test_reload_truth.py"
     session.run("pytest", "-q", path, *words, env={"ASERVE_TEST_PROGRAMS": "50"})
+
+
+@nox.session
+def packages(session: nox.Session) -> None:
+    """Compare reloads of apps that are made with real packages with new processes."""
+    _install(session, "test")
+    session.install("--quiet", "wagtail>=7", "flask-sqlalchemy>=3.1", "faker>=37", "scikit-learn")
+    session.run("pytest", "-q", *(session.posargs or ["tests/e2e/packages.py"]))
 
 
 @nox.session

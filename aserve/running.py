@@ -23,6 +23,7 @@ from .config import ReloadConfig, ServerConfig, ServerOptions
 from .errors import ConfigError
 from .forks import forget_signals
 from .lifecycle import run_callbacks, skip_callbacks
+from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .sealed import Sealed
 from .server import Server
@@ -90,7 +91,7 @@ def run(
 def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
     """Supervise processes that run this program; returns the exit status."""
     from .console import About
-    from .reload.script import describe
+    from .reload.script import describe, directory_at_start, environment_at_start
     from .supervise import Plan, check_is_possible, shown_command, supervise
 
     started_at = perf_counter()
@@ -101,6 +102,8 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
     if script is None:
         fix = "needs a program that can be run again, and this is none, but an interactive shell"
         raise ConfigError(option, getattr(config, option), fix)
+    variables = environment_at_start()
+    variables.pop(DEBUG_PIN_VARIABLE, None)  # read already; it is handed on by the channel
     sockets, unix_files = open_sockets(config, hooks)
     try:
         plan = Plan(
@@ -109,6 +112,7 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
             tls=load_credentials(config, sockets, hooks.ssl_context),
             source={"script": script},
             directory=str(Path.cwd()),
+            start=(variables, directory_at_start()),
             is_watching=bool(config.reload),
             typed=shown_command("python", sys.orig_argv[1:]),
             debug=hooks.debug,

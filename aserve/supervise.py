@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import secrets
 import shlex
 import socket
@@ -63,6 +64,8 @@ class Plan:
         variables: Returns what a process is to add to its environment.
         on_ready: Called when the first generation serves.
         child: A process that was started ahead.
+        start: The environment and the directory that a process starts in; nothing for those of
+            this one.
     """
 
     config: ServerConfig
@@ -76,6 +79,7 @@ class Plan:
     variables: Callable[[], dict[str, str]] = dict
     on_ready: Callable[[ReadyServer], object] | None = None
     child: Child | None = None
+    start: tuple[dict[str, str], str] | tuple[()] = ()
     debug: DebugSettings | None = None
 
 
@@ -154,7 +158,7 @@ def supervise(plan: Plan) -> int:
         plan: What to serve.
     """
     from .console import configure_logging
-    from .reload.child import command
+    from .reload.child import command, spawn
     from .reload.launch import Launch
     from .reload.snapshot import Interest, absolute
     from .reload.supervisor import Supervisor
@@ -184,7 +188,7 @@ def supervise(plan: Plan) -> int:
             "typed": plan.typed,
         },
         variables=plan.variables,
-        command=command(),
+        start=functools.partial(spawn, command(), *plan.start),
         first=plan.child,
         typed=plan.typed,
         interest=interest if plan.is_watching else None,

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import native
 from .channel import CHANNEL_VARIABLE, Channel, Message
@@ -149,16 +149,22 @@ def program_index(words: Sequence[str]) -> int:
     return min(index, len(words))
 
 
-def spawn(words: Sequence[str]) -> Child:
+def spawn(
+    words: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    directory: str | None = None,
+) -> Child:
     """Start a process; takes a few milliseconds. Main thread.
 
     Args:
         words: Its command.
+        variables: Its environment; None for that of this process.
+        directory: Where it starts; None for here.
     """
     ours, theirs = native.socket.socketpair()
     with theirs:
         environment = {
-            **os.environ,
+            **(os.environ if variables is None else variables),
             CHANNEL_VARIABLE: str(theirs.fileno()),
             # What apps look at to do expensive things in one process only (B81).
             "WERKZEUG_RUN_MAIN": "true",
@@ -167,7 +173,9 @@ def spawn(words: Sequence[str]) -> Child:
         # A child begins with Ctrl-C blocked, until it can ignore it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process = native.subprocess.Popen(words, pass_fds=[theirs.fileno()], env=environment)
+            process = native.subprocess.Popen(
+                words, pass_fds=[theirs.fileno()], env=environment, cwd=directory
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return Child(process, Channel(ours))

@@ -27,7 +27,7 @@ class Launch:
         sockets: Listening sockets; they stay the caller's.
         job: What a child needs to know; see `aserve.worker`.
         variables: Returns what a child is to add to its environment.
-        command: The words that start a child.
+        start: Starts a process.
         typed: What the person typed, for the pages.
         interest: Which files matter beside the loaded ones; None to watch nothing.
         processes: How many serve at the same time.
@@ -51,7 +51,7 @@ class Launch:
     sockets: Sequence[socket.socket]
     job: Message
     variables: Callable[[], dict[str, str]]
-    command: Sequence[str]
+    start: Callable[[], Child]
     typed: str
     interest: Interest | None
     grace: float

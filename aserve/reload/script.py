@@ -16,7 +16,7 @@ from .channel import Message
 from .child import program_index
 from .source import Sources
 
-__all__ = ["add_argument", "describe", "rerun"]
+__all__ = ["add_argument", "describe", "directory_at_start", "environment_at_start", "rerun"]
 
 # A word of the command line -> what the processes that serve find behind it.
 _added: dict[str, str] = {}
@@ -37,27 +37,57 @@ def describe() -> Message | None:
 
     Returns:
         "kind" ("module", "file", "place" for a directory or a zip, "command"), "name", the
-        "arguments", those of them that were "typed", and "path", which goes first on `sys.path`;
-        None for nothing.
+        "arguments", those of them that were "typed", and "path", which goes first on `sys.path`
+        as Python puts it there, whatever the program has put in front of it; None for nothing.
     """
     main = sys.modules.get("__main__")
     words = sys.orig_argv[program_index(sys.orig_argv) :]
     if main is None or not words:
         return None
-    first = sys.path[0] if sys.path and not sys.flags.safe_path else None
     spec = getattr(main, "__spec__", None)
+    directory = directory_at_start()
     if words[0].startswith("-c"):
         glued = words[0] != "-c"
         code = words[0][2:] if glued else words[1]
-        return _message("command", code, words[1 if glued else 2 :], first)
+        return _message("command", code, words[1 if glued else 2 :], "")
     if words[0].startswith("-m") and spec is not None:
         name = spec.name.removesuffix(".__main__")
-        return _message("module", name, words[2 if words[0] == "-m" else 1 :], first)
+        return _message("module", name, words[2 if words[0] == "-m" else 1 :], directory)
     file = getattr(main, "__file__", None)
-    if file is None or not os.path.exists(words[0]):
+    path = os.path.join(directory, words[0])
+    if file is None or not os.path.exists(path):
         return None
-    kind = "place" if spec is not None else "file"
-    return _message(kind, os.path.abspath(words[0]), words[1:], first)
+    if spec is not None:
+        return _message("place", path, words[1:], None)  # which puts itself there
+    return _message("file", path, words[1:], os.path.dirname(os.path.realpath(path)))
+
+
+def directory_at_start() -> str:
+    """The working directory that this process was started in, as far as that can be known.
+
+    Python makes the path of a script absolute before it runs it, and only then may it go elsewhere.
+    """
+    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    word = sys.orig_argv[program_index(sys.orig_argv) :][:1]
+    if word and not os.path.isabs(word[0]) and file.endswith(os.path.join("", os.sep, word[0])):
+        return file.removesuffix(word[0]).rstrip(os.sep) or os.sep
+    return os.getcwd()
+
+
+def environment_at_start() -> dict[str, str]:
+    """The variables that this process was started with, whatever it has set since.
+
+    A program that is run again sets them again. Left in, they would outlive the line that has set
+    them, and a new process would not have them. Only Linux tells; elsewhere what is set now.
+    """
+    try:
+        data = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return dict(os.environ)
+    pairs = [line.partition(b"=") for line in data.split(b"\0") if line]
+    if not all(equals for _, equals, _ in pairs):
+        return dict(os.environ)  # the place is used otherwise, such as for the name of the process
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def _message(kind: str, name: str, typed: list[str], path: str | None) -> Message:
@@ -66,7 +96,8 @@ def _message(kind: str, name: str, typed: list[str], path: str | None) -> Messag
         if behind in arguments:
             index = arguments.index(behind) + 1
             arguments = [*arguments[:index], word, *arguments[index:]]
-    return {"kind": kind, "name": name, "arguments": arguments, "typed": typed, "path": path}
+    first = None if sys.flags.safe_path else path
+    return {"kind": kind, "name": name, "arguments": arguments, "typed": typed, "path": first}
 
 
 def rerun(script: Message, sources: Sources) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from ..safe_log import get_logger
 from .channel import Channel, Message
-from .child import Child, Fork, spawn
+from .child import Child, Fork
 
 __all__ = ["Stock", "stamp_of_places"]
 
@@ -37,18 +37,18 @@ class Stock:
     """The processes that wait, and the one that they are forks of.
 
     Args:
-        command: The words that start a process.
+        start: Starts a process.
         variables: Returns what a process is to add to its environment.
         know: Called with each new process: from then on it is listened to.
     """
 
     def __init__(
         self,
-        command: Sequence[str],
+        start: Callable[[], Child],
         variables: Callable[[], dict[str, str]],
         know: Callable[[Child], None],
     ) -> None:
-        self._command = command
+        self._start = start
         self._variables = variables
         self._know = know
         self._ready: list[Child] = []
@@ -144,6 +144,7 @@ class Stock:
                 self._ready.append(child)
                 if self._passes <= _MOST_PASSES:
                     self._send_modules(child, modules)
+                    _log.debug("%d modules are imported ahead", len(modules))
             return
         if self._zygote is None or not self._zygote.has(modules, self._states):
             self._breed()
@@ -222,7 +223,7 @@ class Stock:
     # -- details -------------------------------------------------------------------------
 
     def _spawn(self) -> Child:
-        child = spawn(self._command)
+        child = self._start()
         self._know(child)
         return child
 

@@ -64,8 +64,9 @@ class Supervisor:
         self._model = Model()
         self._children: set[Child] = set()  # with a generation, also those that retire
         self._alive: set[Child] = set()
-        self._stock = Stock(launch.command, launch.variables, self._know)
+        self._stock = Stock(launch.start, launch.variables, self._know)
         self._next_is_cold = False
+        self._misfit = (0, "")  # of which generation, and of what
         self._report: Message = {}
         self._last_report: Message = {}
         # A load failed while an old process still held something that there is only one of.
@@ -392,10 +393,16 @@ class Supervisor:
 
     def _on_misfit(self, child: Child, message: Message) -> None:
         """What it has imported ahead is not what the app would have got."""
-        self._stock.has_misfit(message["name"], message["kind"])
+        # Several processes of one generation find out the same.
+        misfit = (child.generation, message["name"])
+        is_known, self._misfit = misfit == self._misfit, misfit
+        if not is_known:
+            self._stock.has_misfit(message["name"], message["kind"])
         if child.generation != self._model.generation:
             return
-        if message["kind"] == "left":
+        if is_known:
+            pass
+        elif message["kind"] == "left":
             self._launch.tell(f"cold: {message['name']} is not imported any more")
         else:
             self._launch.tell(f"cold: {message['reason']} was changed before {message['name']}")

@@ -160,3 +160,36 @@ def test_the_command_line_calls_them_too(tmp_path: Path, start: Start, words: li
     assert get(child) == (200, "one")
     assert child.end() == 0
     assert child.errors.count("closed\n") == 1
+
+
+WANDERS = """
+import os, sys
+os.environ["WORD_SET"] = "one"
+os.chdir("sub")
+sys.path.insert(0, "elsewhere")
+import aserve
+from words import WORD
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    told = (os.environ.get("WORD_SET"), os.path.basename(os.getcwd()), sys.path.count("elsewhere"))
+    return [f"{WORD} {told}".encode()]
+
+if __name__ == "__main__":
+    aserve.run(app, port=0, reload=True)
+"""
+
+
+def test_what_the_first_run_has_set_is_not_handed_on(tmp_path: Path, start: Start) -> None:
+    """It is set again by those lines that are still there, in a process like the first one."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "words.py").write_text("WORD = 'first'\n")
+    (tmp_path / "program.py").write_text(WANDERS)
+    child = start(sys.executable, "program.py", raw=True)
+    assert get(child)[1] == "first ('one', 'sub', 1)"
+    edited = WANDERS.replace('os.environ["WORD_SET"] = "one"\n', "")
+    (tmp_path / "program.py").write_text(edited)
+    assert until(child, "None") == "200 first (None, 'sub', 1)"
+    (tmp_path / "words.py").write_text("WORD = 'second'\n")
+    assert until(child, "second") == "200 second (None, 'sub', 1)"
+    assert child.end() == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -202,6 +203,79 @@ CASES = {
 }  # fmt: skip
 
 
+FLASK_SERVE = """
+from flask import Flask
+app = Flask(__name__)
+@app.get("/")
+def index():
+    return f"v{V} {state()}"
+"""
+PLAIN_SERVE = SERVE.replace("V = 0\n", "")
+
+
+@dataclass
+class Door:
+    """A way to start a server of `app.py`.
+
+    Args:
+        command: The words.
+        files: What it needs.
+        serve: What makes an app of the module.
+        processes: How many serve.
+    """
+
+    command: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    serve: str = PLAIN_SERVE
+    processes: int = 1
+
+
+COMMAND = (
+    sys.executable, "-m", "aserve", "app:app", "--port", "0", "--reload", "--no-access-log",
+    "--log-level", "debug",
+)  # fmt: skip
+# Doors without an option for it.
+DEBUG_LOG = "import logging, sys\nlogging.getLogger('aserve').setLevel('DEBUG')\n"
+SCRIPT = "import aserve, app\nif __name__ == '__main__':\n    "
+DOORS = {
+    "aserve": Door(COMMAND),
+    # An installed package of this name is never imported in a process that is forked from.
+    "aserve, without forks": Door(
+        COMMAND, {"lib/ddtrace.py": ""}, f"import ddtrace\n{PLAIN_SERVE}"
+    ),
+    "aserve --processes": Door((*COMMAND, "--processes", "2"), processes=2),
+    "flask aserve": Door(
+        (sys.executable, "flask_script.py", "--app", "app", "aserve", "--port", "0", "--reload"),
+        {"flask_script.py": f"{DEBUG_LOG}from flask.cli import main\nmain()\n"},
+        FLASK_SERVE,
+    ),
+    "run": Door(
+        (sys.executable, "serve.py"),
+        {"serve.py": f"{SCRIPT}aserve.run(app.app, port=0, reload=True, log_level='debug')\n"},
+    ),
+    "run_simple": Door(
+        (sys.executable, "serve.py"),
+        {
+            "serve.py": f"{DEBUG_LOG}{SCRIPT}"
+            "aserve.run_simple('localhost', 0, app.app, use_reloader=True)\n"
+        },
+    ),
+    "manage.py runserver": Door(
+        (sys.executable, "manage.py", "runserver", "0"),
+        {
+            "manage.py": f"{DEBUG_LOG}import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'site1'\n"
+            "from django.core.management import execute_from_command_line\n"
+            "execute_from_command_line(sys.argv)\n",
+            "site1.py": "SECRET_KEY = 'x'\nDEBUG = True\n"
+            "INSTALLED_APPS = ['aserve.contrib.django']\nWSGI_APPLICATION = 'app.app'\n"
+            "ROOT_URLCONF = 'site1'\nurlpatterns = []\n",
+        },
+    ),
+}
+# How many programs, in the long form.
+PROGRAMS = int(os.environ.get("ASERVE_TEST_PROGRAMS", "0"))
+
+
 def until(child: Child, text: str) -> str:
     """The body of the first answer with a text in it."""
     return test_reload.until(child, text).partition(" ")[2]
@@ -267,21 +341,43 @@ def test_each_generation_is_what_a_new_process_is(tmp_path: Path, start: Start, 
     assert child.end() == 0
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ASERVE_TEST_PROGRAMS", "3"))))
+@pytest.mark.parametrize("seed", range(PROGRAMS or len(DOORS)))
 def test_programs_that_nobody_has_thought_of(tmp_path: Path, start: Start, seed: int) -> None:
-    """Ten edits each; the long form, `ASERVE_TEST_PROGRAMS=50`, has 500."""
+    """Five edits of one program for each door; the long form has ten of each."""
+    door = list(DOORS.values())[seed % len(DOORS)]
     program = Program(seed)
-    serve = SERVE.replace("V = 0\n", "")
-    write(tmp_path, program.files(serve))
+    write(tmp_path, {**door.files, **program.files(door.serve)})
     variables = variables_of(tmp_path)
-    child = start(
-        "app:app", "--port", "0", "--reload", "--no-access-log", "--log-level", "debug", **variables
-    )
+    child = start(*door.command, raw=True, **variables)
     assert until(child, "v0 ") == cold(tmp_path, variables)
-    for number in range(1, 11):
+    for number in range(1, 11 if PROGRAMS else 6):
         wait_until_warm(child)
-        write(tmp_path, program.edit(number, serve))
-        assert until(child, f"v{number} ") == cold(tmp_path, variables), child.errors
+        write(tmp_path, program.edit(number, door.serve))
+        for _ in range(door.processes * 3):
+            assert until(child, f"v{number} ") == cold(tmp_path, variables), child.errors
+    assert child.end() == 0
+
+
+@pytest.mark.parametrize("name", ["a variable before the import", "a file of variables"])
+def test_who_takes_the_place_of_one_that_has_died(tmp_path: Path, start: Start, name: str) -> None:
+    """Each of three processes, killed behind a warm load, comes back as its brothers are."""
+    case = CASES[name]
+    tells = SERVE.replace("{state()}", "{state()} {__import__('os').getpid()}")
+    write(tmp_path, {**case.files, "app.py": case.app + tells})
+    variables = variables_of(tmp_path)
+    words = ("app:app", "--port", "0", "--reload", "--processes", "3", "--log-level", "debug")
+    child = start(*words, "--no-access-log", **variables)
+    until(child, "v0 ")
+    wait_until_warm(child)
+    save(tmp_path, 1, {})
+    right = cold(tmp_path, variables)
+    seen: dict[str, bool] = {}  # whether it was killed, by its number
+    while not (len(seen) == 6 and sum(seen.values()) == 3):
+        answer, _, number = until(child, "v1 ").rpartition(" ")
+        assert answer == right
+        if not seen.setdefault(number, False) and sum(seen.values()) < 3 and len(seen) >= 3:
+            seen[number] = True
+            os.kill(int(number), signal.SIGKILL)
     assert child.end() == 0
 
 
