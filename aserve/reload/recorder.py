@@ -18,19 +18,20 @@ import importlib
 import importlib.machinery
 import logging
 import os
-import random
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from .generators import Generators
 from .source import is_users
-from .surroundings import Surroundings, filters_changed, set_variable
+from .surroundings import Surroundings, filters_changed, listen_to_opens, set_variable, stamp
 
 __all__ = ["Node", "Recorder", "do_again"]
 
 _OWN: Final = "aserve"
 _bootstrap: Final[Any] = importlib._bootstrap
+_NO_FILES: Final = ("/proc/", "/sys/", "/dev/")
 
 
 class Node:
@@ -47,12 +48,13 @@ class Node:
         absent: Names that it has looked for in vain.
         surroundings: Those in which it began.
         effects: What it has changed: kind, and what is needed to do it again.
+        files: Those that it has read, or wanted to, beside what is installed: path and `stamp`.
         is_native: Whether it cannot be executed twice in a process.
     """
 
     __slots__ = (
-        "absent", "effects", "ends", "is_attribute", "is_native", "module", "name", "parts", "spec",
-        "starts", "surroundings", "uses",
+        "absent", "effects", "ends", "files", "is_attribute", "is_native", "module", "name",
+        "parts", "spec", "starts", "surroundings", "uses",
     )  # fmt: skip
 
     def __init__(self, name: str, starts: int, surroundings: Surroundings) -> None:
@@ -68,6 +70,7 @@ class Node:
         self.uses: set[str] = set()
         self.absent: set[str] = set()
         self.effects: list[tuple[str, Any, Any]] = []
+        self.files: dict[str, tuple[int, ...]] = {}
 
 
 class Recorder:
@@ -99,8 +102,7 @@ class Recorder:
         self._counter = len(nodes) * 2
         # Name -> why.
         self.unfit: dict[str, str] = {}
-        # Generators that were seeded by the system: each process is to have its own numbers.
-        self.generators: list[random.Random] = []
+        self.generators = Generators(self._drawn)
 
     # -- as a finder -----------------------------------------------------------------------
 
@@ -143,22 +145,24 @@ class Recorder:
         self._usual_import = builtins.__import__
         self._usual_import_module = _bootstrap._gcd_import
         self._usual_register = atexit.register
-        self._usual_seed = random.Random.seed
         self._usual_unraisable = sys.unraisablehook
+        self._watch = self.generators.watch()
+        self._watch.__enter__()
+        listen_to_opens(self._opened)
         _bootstrap._load_unlocked = self._load
         _bootstrap._gcd_import = self._import_module
         builtins.__import__ = self._import
         atexit.register = self._register  # type: ignore[assignment]
-        random.Random.seed = self._seeding()  # type: ignore[method-assign]
         # An error that only code of C has seen: nobody knows what it has made of it.
         sys.unraisablehook = lambda _: self._doubt("had an error that code of C has swallowed")
         sys.meta_path.insert(0, self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        listen_to_opens(None)
         sys.meta_path.remove(self)
+        self._watch.__exit__(None, None, None)
         sys.unraisablehook = self._usual_unraisable
-        random.Random.seed = self._usual_seed  # type: ignore[method-assign]
         atexit.register = self._usual_register
         builtins.__import__ = self._usual_import
         _bootstrap._gcd_import = self._usual_import_module
@@ -175,6 +179,8 @@ class Recorder:
     def _load(self, spec: Any) -> Any:
         """In place of what executes a module."""
         name = spec.name
+        if self._stack:
+            self._take_effects(self._stack[-1])  # what it has changed before this import
         self._set_state(self._ranks.get(name, -1))
         if not self._last.is_now():
             self._last = Surroundings.now()
@@ -197,6 +203,7 @@ class Recorder:
                 outer.absent |= node.absent | {name}
             raise
         self._take_effects(node)
+        self.generators.see(name)
         self._stack.pop()
         node.ends = self._count()
         loader = getattr(spec, "loader", None)
@@ -255,16 +262,15 @@ class Recorder:
             self._doubt(f"asks for {name}")
         self._stack[-1].uses.add(name)
 
-    def _seeding(self) -> Callable[..., None]:
-        usual, generators = self._usual_seed, self.generators
+    def _drawn(self) -> None:
+        # The standard library keeps no number that has to be different.
+        if self._stack and self._stack[-1].name.partition(".")[0] not in sys.stdlib_module_names:
+            self._doubt("draws a random number")
 
-        def seed(self_: random.Random, a: Any = None, version: int = 2) -> None:
-            usual(self_, a, version)
-            generators[:] = [one for one in generators if one is not self_]
-            if a is None:
-                generators.append(self_)
-
-        return seed
+    def _opened(self, path: str) -> None:
+        """A file is opened to be read; called before that."""
+        if self._stack and not path.startswith(_NO_FILES) and is_users(path):
+            self._stack[-1].files[path] = stamp(path)
 
     # -- effects ---------------------------------------------------------------------------
 

@@ -16,15 +16,15 @@ import contextlib
 import importlib
 import importlib.machinery
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from .generators import Generators
 from .recorder import Node, Recorder, do_again
 from .source import is_users
-from .surroundings import Surroundings, patched
+from .surroundings import Surroundings, patched, stamp
 
 __all__ = ["Shelf"]
 
@@ -51,7 +51,7 @@ class Shelf:
         self._bound: dict[str, dict[str, Any]] = {}
         self._patched: list[tuple[Any, str, Any]] = []
         self._listings: dict[str, frozenset[str]] = {}
-        self._generators: list[random.Random] = []
+        self._generators: list[Generators] = []
         # What was asked for, in this order, and from where on what was set.
         self._log: list[str] = []
         self._started: Surroundings | None = None
@@ -101,7 +101,7 @@ class Shelf:
                 if check is not None and (now := check()) != before:
                     before = now
                     recorder.refuse(name, "leaves a thread or an open file")
-        self._generators += recorder.generators
+        self._generators.append(recorder.generators)
         self._put_aside()
         return recorder.unfit
 
@@ -142,12 +142,8 @@ class Shelf:
 
     def reseed(self) -> None:
         """In a fork: generators that the system has seeded are so again."""
-        for generator in self._generators:
-            with contextlib.suppress(Exception):
-                generator.seed()
-        if (node := self._nodes.get("numpy.random")) is not None:
-            with contextlib.suppress(Exception):
-                node.module.seed()
+        for generators in self._generators:
+            generators.seed_anew()
 
     # -- the app ---------------------------------------------------------------------------
 
@@ -271,6 +267,10 @@ class Shelf:
             kind, name = one.surroundings.difference()
             if kind:
                 return kind, name
+        for one in closure:
+            for path, before in one.files.items():
+                if stamp(path) != before:
+                    return "file", os.path.relpath(path)
         for module, attribute, value in self._patched:
             if getattr(module, attribute, None) is not value:
                 return "fixed", f"{module.__name__}.{attribute}"

@@ -31,6 +31,8 @@ _CAN_FORK: Final = sys.platform.startswith("linux") and hasattr(os, "pidfd_open"
 _MOST_PASSES: Final = 8
 # How often an app may set something else before the same import, until that is not imported ahead.
 _MOST_MISFITS: Final = 2
+# How often a file that an import reads may be another one: perhaps the app itself writes it.
+_MOST_EDITS: Final = 5
 
 
 class Stock:
@@ -110,10 +112,12 @@ class Stock:
         Args:
             name: What it has asked for.
             kind: "settable": a cold process tells what is to be set, and then it fits; "fixed": it
-                cannot be; "left": the app has not asked for it at all any more.
+                cannot be; "file": what it has read was edited, and the next one reads it anew;
+                "left": the app has not asked for it at all any more.
         """
         self._misfits[name] += 1
-        if kind == "fixed" or self._misfits[name] >= _MOST_MISFITS:
+        most = _MOST_EDITS if kind == "file" else _MOST_MISFITS
+        if kind == "fixed" or self._misfits[name] >= most:
             self._ends.add(name)
         self.drop()
 

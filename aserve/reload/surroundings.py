@@ -15,7 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Surroundings", "filters_changed", "patched", "set_variable", "variables"]
+__all__ = [
+    "Surroundings",
+    "filters_changed",
+    "listen_to_opens",
+    "patched",
+    "set_variable",
+    "stamp",
+    "variables",
+]
 
 # What libraries replace that change the world for all others. Compared by identity.
 _PATCHED: Final = (
@@ -193,3 +201,39 @@ def _finders() -> list[Any]:
 
 def _are_same(one: list[Any], other: list[Any]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
+_listener: Callable[[str], object] | None = None
+_is_hooked = False
+
+
+def listen_to_opens(listener: Callable[[str], object] | None) -> None:
+    """Have `listener` called with the absolute path of each file that is opened to be read.
+
+    By an audit hook (PEP 578), which sees also what is opened by C code, and patches nothing. It
+    cannot be taken out again, so it does nothing while there is no listener.
+    """
+    global _listener, _is_hooked
+    _listener = listener
+    if not _is_hooked:
+        _is_hooked = True
+        sys.addaudithook(_hear)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or _listener is None:
+        return
+    path, mode, flags = arguments
+    if isinstance(path, str | bytes) and (
+        not flags & os.O_ACCMODE if mode is None else "r" in mode
+    ):
+        _listener(os.path.abspath(os.fsdecode(path)))
+
+
+def stamp(path: str) -> tuple[int, ...]:
+    """What is another one when a file has changed; empty for one that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -56,6 +56,14 @@ APPS: Mapping[str, Mapping[str, str]] = {
         "model = KMeans(4, n_init=2, random_state=0).fit(points)\n"  # by threads of OpenMP
         "def state(): return sorted(np.bincount(model.predict(points)).tolist())\n" + SERVE,
     },
+    "generators of numpy, in a package": {
+        "site-packages/dice.py": "import numpy\nOWN = numpy.random.default_rng()\n"
+        "FIXED = numpy.random.default_rng(7)\nOLD = numpy.random.RandomState()\n",
+        "app.py": "import dice, numpy, pathlib\n"
+        "drawn = [dice.OWN.random(), dice.OLD.rand(), numpy.random.rand()]\n"
+        "with pathlib.Path('drawn').open('a') as file: print(*drawn, sep='\\n', file=file)\n"
+        "def state(): return dice.FIXED.bit_generator.state['state']\n" + SERVE,
+    },
     "settings that a package imports": {
         "superset_config.py": "THEME = 'mine'\n",
         "site-packages/superset_like/__init__.py": "from superset_like.config import THEME\n",
@@ -93,6 +101,9 @@ def test_each_generation_is_what_a_new_process_is(tmp_path: Path, start: Start, 
         assert until(child, f"v{number} ").partition(" ")[2] == cold(tmp_path, variables)
     assert child.end() == 0
     assert "Traceback" not in child.errors
+    if (drawn := tmp_path / "drawn").exists():
+        numbers = drawn.read_text().split()
+        assert len(numbers) == len(set(numbers)) == 12 * 3
 
 
 def manage(folder: Path, *words: str) -> None:

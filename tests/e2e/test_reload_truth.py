@@ -189,6 +189,14 @@ CASES = {
             "def count(): return len(_calls)\n",
         },
     ),
+    "a file that a package reads": Case(
+        "import reads_file\ndef state(): return reads_file.FOUND",
+        {
+            "lib/reads_file.py": "try:\n    FOUND = open('board.rc').read()\n"
+            "except OSError:\n    FOUND = 'none'\n",
+        },
+        {2: {"board.rc": "one"}, 3: {"board.rc": "three"}, 5: {"board.rc": None}},
+    ),
     "who only asks where a module is": Case(
         "import importlib.util, sys\nFOUND = importlib.util.find_spec('thing').origin[-8:]\n"
         "def state(): return (FOUND, 'thing' in sys.modules)",
@@ -383,8 +391,11 @@ def test_who_takes_the_place_of_one_that_has_died(tmp_path: Path, start: Start, 
 
 def test_random_numbers_are_not_repeated(tmp_path: Path, start: Start) -> None:
     """A generator that a package has made at its import, seeded by the system, or by itself."""
-    library = "import random\nOWN = random.Random()\nFIXED = random.Random(7)\n"
-    app = "import dice\ndef state(): return (dice.OWN.random(), dice.FIXED.random())"
+    library = (
+        "import random, secrets, uuid\nOWN = random.Random()\nFIXED = random.Random(7)\n"
+        "TOKEN = secrets.token_hex(9) + uuid.uuid4().hex\n"
+    )
+    app = "import dice\ndef state(): return (dice.OWN.random(), dice.FIXED.random(), dice.TOKEN)"
     write(tmp_path, {"lib/dice.py": library, "app.py": app + SERVE})
     child = start(
         "app:app", "--port", "0", "--reload", "--log-level", "debug", **variables_of(tmp_path)
@@ -395,8 +406,8 @@ def test_random_numbers_are_not_repeated(tmp_path: Path, start: Start) -> None:
         save(tmp_path, number, {})
         said.append(until(child, f"v{number} "))
     drawn = [answer.partition("(")[2].rstrip(")").split(", ") for answer in said]
-    own, fixed = zip(*drawn, strict=True)
-    assert len(set(own)) == len(said)
+    own, fixed, tokens = zip(*drawn, strict=True)
+    assert len(set(own)) == len(set(tokens)) == len(said)
     assert set(fixed) == {str(random.Random(7).random())}
 
 
@@ -423,6 +434,8 @@ SETS = {
     "warnings.filterwarnings('ignore', message='dtype')\n"
     "warnings.simplefilter('ignore', ImportWarning)\n"
     "warnings.simplefilter('always', ImportWarning, append=True)\n",
+    "a variable before it imports a part": "import os\nos.environ['A'] = '1'\nimport other\n"
+    "os.environ['B'] = '2'\n",
     "the path": "import sys\n"
     "for name in ('one', 'two'):\n    sys.path.insert(0, name)\n    sys.path.append(name * 2)\n",
     "variables": "import os\nos.environ['A'] = '1'\nos.environ['B'] = '2'\n",
