@@ -35,7 +35,7 @@ _REST: Final = 1.0
 _GIVE_UP: Final = 15.0
 
 # The better of the two has to be beaten by this factor.
-_GOALS: Final = {"hello": 8.0, "modules": 4.0, "heavy": 10.0}
+_GOALS: Final = {"hello": 5.0, "modules": 3.0, "heavy": 10.0}
 _RIVALS: Final = ("gunicorn", "granian")
 
 _SERVERS: Final = {
