@@ -113,7 +113,9 @@ class ServerThread:
         return self
 
     def shutdown(self, grace: float | None = None) -> None:
-        """Finish what runs, and return when all of it has ended. Any thread but the app's.
+        """Finish what runs, and return when all of it has ended. Any thread.
+
+        Called by the app, in one of the server's threads, it returns at once: it runs itself.
 
         Args:
             grace: Seconds that running requests may take; None for the configured one.
@@ -122,6 +124,8 @@ class ServerThread:
             self._ready.wait()  # another thread may just be starting it: a matter of milliseconds
         if self._server is not None:
             self._server.shutdown(grace)
+            if self._server.is_in_app():
+                return
         self.join()
 
     def join(self, timeout: float | None = None) -> None:
@@ -233,15 +237,18 @@ class WSGIServer:
     def shutdown(self) -> None:
         """Finish what runs, and return when `serve_forever` has. Any thread.
 
-        In one of several processes it returns at once: they all end, also the one that asks.
+        In one of several processes it returns at once: they all end, also the one that asks. So it
+        does when the app calls it, in one of the server's threads.
         """
+        is_in_app = False
         with self._lock:
             self._must_stop = True
             if self._serving is not None:
+                is_in_app = self._serving.is_in_app()
                 self._serving.shutdown()
             if self._workers is not None:
                 self._workers.stop()
-        if not self._is_worker:
+        if not (self._is_worker or is_in_app):
             self._stopped.wait()
 
     def server_close(self) -> None:

@@ -92,6 +92,33 @@ def test_what_runs_is_finished_before_shutdown_returns() -> None:
     assert answers == [b"hello /wait"]
 
 
+@pytest.mark.parametrize("kind", ["ServerThread", "make_server"])
+def test_an_app_that_shuts_its_server_down_waits_for_nobody(kind: str) -> None:
+    ended: list[str] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        server.shutdown()
+        ended.append("shutdown has returned")
+        return hello(environ, start_response)
+
+    server: aserve.ServerThread | WSGIServer
+    if kind == "ServerThread":
+        server = aserve.ServerThread(app, grace=DEADLINE).start()
+        url, wait = server.url, server.join
+    else:
+        server = aserve.make_server("127.0.0.1", 0, app)
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        url, wait = f"http://127.0.0.1:{server.port}", serving.join
+    started = time.perf_counter()
+    assert get(f"{url}/end") == b"hello /end"
+    wait()
+    assert time.perf_counter() - started < 5
+    assert ended
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
 def test_a_port_that_is_taken_is_told_by_start() -> None:
     with (
         aserve.ServerThread(hello, "127.0.0.1") as server,

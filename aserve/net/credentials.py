@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from ..config import ServerConfig
 from ..errors import ConfigError
 from .names import names_of
-from .tls import make_context
+from .tls import make_context, refuse_useless
 
 if TYPE_CHECKING:
     import socket
@@ -75,6 +75,7 @@ def make_credentials(
         if config.client_ca is not None:
             fix = "does nothing with an ssl_context of your own; set its verify_mode"
             raise ConfigError("client_ca", config.client_ca, fix)
+        refuse_useless(given)
         return Credentials(given)
     cert, key = (config.cert, config.key) if given is None else _paths(given)
     if cert == ADHOC or (given is None and config.ssl == ADHOC):

@@ -5,6 +5,7 @@ Blocking, because it reads files; call it before the loop runs, or in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigError
 
-__all__ = ["expiry_of", "make_context"]
+__all__ = ["expiry_of", "make_context", "refuse_useless"]
 
 # One protocol is spoken, and a client that asks for others is told so (RFC 7301).
 _PROTOCOLS: Final = ["http/1.1"]
@@ -74,6 +75,39 @@ def _ask_for_certificates(context: ssl.SSLContext, client_ca: str) -> None:
     except ssl.SSLError as error:
         raise ConfigError("client_ca", client_ca, f"cannot be used: {error.reason}") from None
     context.verify_mode = ssl.CERT_REQUIRED
+
+
+def refuse_useless(context: ssl.SSLContext) -> None:
+    """Refuse a context that no client could talk to, before it listens.
+
+    The library does not tell what was loaded into a context, so a handshake is tried in memory.
+
+    Args:
+        context: Somebody's own.
+
+    Raises:
+        ConfigError: It is one for clients, or has no certificate; `option` is `ssl_context`.
+    """
+    fix = "make one by ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), and load_cert_chain"
+    if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise ConfigError("ssl_context", context, f"is one for clients; {fix}")
+    if context.sni_callback is not None:
+        return  # which chooses another one, and is not to be called for nobody
+    if any("PSK" in cipher["name"] for cipher in context.get_ciphers()):
+        return  # it may share a secret with its clients, and need no certificate
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.wrap_bio(to_client, to_server).do_handshake()  # says hello
+    try:
+        context.wrap_bio(to_server, to_client, server_side=True).do_handshake()
+    except ssl.SSLWantReadError:
+        return  # it has answered
+    except ssl.SSLError as error:
+        if error.reason == "NO_SHARED_CIPHER":
+            raise ConfigError("ssl_context", context, f"has no certificate; {fix}") from None
+        # Anything else is for a client to say that speaks as the context wants it.
 
 
 def expiry_of(certificate: str) -> float:

@@ -307,6 +307,10 @@ class Exchange:
         writer = ResponseWriter(self, is_head=self.request.method == "HEAD")
         try:
             environ = build_environ(self.request, connection.environ, self._input())
+            if self._parts is not None and "CONTENT_LENGTH" not in environ:
+                # It came in chunks, and is complete: frameworks that know no
+                # `wsgi.input_terminated` (Django, Bottle, Falcon) read as much as this says.
+                environ["CONTENT_LENGTH"] = str(self.body_size)
             environ["aserve.client_disconnected"] = self.has_client_left
             if "HTTP_UPGRADE" in environ:
                 self._run_with_socket(writer, environ)

@@ -273,6 +273,11 @@ class Server:
             self.shutdown(grace)
         await self.wait_closed()
 
+    def is_in_app(self) -> bool:
+        """Whether the caller runs in one of the worker threads, so for a request. Any thread."""
+        me = native.threading.get_ident()
+        return any(running.thread_id == me for running in self.pool.running())
+
     def _is_at_home(self) -> bool:
         try:
             return asyncio.get_running_loop() is self.loop

@@ -54,7 +54,10 @@ def _items_of(request: Request) -> Environ:
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
         # PEP 3333 "Unicode Issues": the decoded bytes, each as one latin-1 character.
-        "PATH_INFO": unquote_to_bytes(request.path).decode("latin-1"),
+        # `OPTIONS *` is about no path, and RFC 3875 section 4.1.5 has one or nothing here.
+        "PATH_INFO": ""
+        if request.path == b"*"
+        else unquote_to_bytes(request.path).decode("latin-1"),
         "QUERY_STRING": query,
         "REQUEST_URI": target,
         "RAW_URI": target,

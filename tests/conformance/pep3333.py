@@ -79,7 +79,7 @@ ENVIRON = [
         "URL Reconstruction",
     ),
     EnvironRow("B33 double slash", request("//a//b"), {"PATH_INFO": "//a//b"}),
-    EnvironRow("asterisk", request("*", "OPTIONS"), {"PATH_INFO": "*", "REQUEST_URI": "*"}),
+    EnvironRow("asterisk", request("*", "OPTIONS"), {"PATH_INFO": "", "REQUEST_URI": "*"}),
     EnvironRow(
         "B34 a body",
         request("/", "POST", "Content-Type: text/x", body=b"abc"),
@@ -95,7 +95,7 @@ ENVIRON = [
         "B38 chunked body",
         request("/", "POST", "Transfer-Encoding: chunked") + chunked(b"abc"),
         {
-            "CONTENT_LENGTH": ABSENT,
+            "CONTENT_LENGTH": "3",
             "HTTP_TRANSFER_ENCODING": ABSENT,
             "wsgi.input_terminated": True,
         },

@@ -71,6 +71,27 @@ def test_the_forms_of_ssl_context(sock: socket.socket, home: Path) -> None:
     assert make(sock) is None
 
 
+def test_contexts_that_cannot_serve_are_told(sock: socket.socket) -> None:
+    for protocol, reason in (
+        (ssl.PROTOCOL_TLS_CLIENT, "is one for clients; make one by"),
+        (ssl.PROTOCOL_TLS_SERVER, "has no certificate; make one by"),
+    ):
+        with pytest.raises(ConfigError, match=reason) as caught:
+            make(sock, ssl.SSLContext(protocol))
+        assert caught.value.option == "ssl_context"
+    # Whose certificate is chosen, or asked for, or not needed, by the context itself.
+    chooses = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    chooses.sni_callback = lambda *_: None
+    shares = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shares.set_ciphers("PSK")
+    asks = server_context()
+    asks.verify_mode = ssl.CERT_REQUIRED
+    for context in (chooses, shares, asks):
+        made = make(sock, context)
+        assert made is not None
+        assert made.context is context
+
+
 @pytest.mark.parametrize("given", [("a", "b", "c"), (), 7, [1], ("cert", None), True])
 def test_other_forms_are_told(sock: socket.socket, given: Any) -> None:
     with pytest.raises(ConfigError, match="ssl_context") as caught:
