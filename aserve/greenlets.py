@@ -229,9 +229,8 @@ class GreenletApp:
         """PEP 3333; what is returned has to be closed, and gives its pieces one by one."""
         request = _Request(self._hub)
         environ = {**environ, "wsgi.input": _Input(environ["wsgi.input"], request)}
-        upgrade = None
         if (offered := environ.get("werkzeug.socket")) is not None:
-            upgrade = environ["werkzeug.socket"] = _Socket(offered, request)
+            environ["werkzeug.socket"] = _Socket(offered)
 
         def start(*arguments: Any) -> Callable[[bytes], object]:
             write = request.tell(lambda: start_response(*arguments))
@@ -240,27 +239,20 @@ class GreenletApp:
         try:
             result = request.ask(lambda: self._app(environ, start))
         except BaseException:
-            _finish(request, upgrade)
+            request.end()
             raise
         if isinstance(result, list | tuple | FileWrapper):
-            _finish(request, upgrade)
+            request.end()
             return result
-        return _Pieces(result, request, upgrade)
-
-
-def _finish(request: _Request, upgrade: _Socket | None) -> None:
-    if upgrade is not None:
-        request.ask(upgrade.close)
-    request.end()
+        return _Pieces(result, request)
 
 
 class _Pieces:
     """What the app has returned, piece by piece out of its greenlet. Worker thread."""
 
-    def __init__(self, result: Iterable[bytes], request: _Request, upgrade: _Socket | None) -> None:
+    def __init__(self, result: Iterable[bytes], request: _Request) -> None:
         self._result = result
         self._request = request
-        self._upgrade = upgrade
         self._pieces: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -283,7 +275,7 @@ class _Pieces:
             if (close := getattr(self._result, "close", None)) is not None:
                 self._request.ask(close)
         finally:
-            _finish(self._request, self._upgrade)
+            self._request.end()
 
 
 _END: Final = object()
@@ -310,9 +302,8 @@ class _Input:
 class _Socket:
     """`environ["werkzeug.socket"]` for greenlets: with its first use a socket of theirs."""
 
-    def __init__(self, offered: Any, request: _Request) -> None:
+    def __init__(self, offered: Any) -> None:
         self._offered = offered
-        self._request = request
         self._socket: Any = None
 
     def __getattr__(self, name: str) -> Any:
@@ -327,6 +318,6 @@ class _Socket:
             self.__getattr__("setsockopt")(*arguments)
 
     def close(self) -> None:
-        """The app is done with it, or its request is over. Idempotent."""
+        """The app is done with it. Idempotent."""
         if self._socket is not None:
             self._socket.close()

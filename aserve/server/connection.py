@@ -481,7 +481,7 @@ class Connection(asyncio.Protocol):
     def end_tunnel(self) -> None:
         """See `Carrier`."""
         if self._tunnel is not None:
-            self._tunnel.finish()
+            self._tunnel.end()
 
     # -- the end -------------------------------------------------------------------------
 

@@ -330,10 +330,13 @@ class Exchange:
         try:
             writer.run(self.connection.app, environ)
         finally:
-            offered.close()
             if self.is_taken:
+                # Not closed: a thread of the app's own may still write to it.
+                environ.pop("werkzeug.socket", None)
+                del offered
                 self.connection.post(self.connection.end_tunnel)
             else:
+                offered.close()
                 ours.close()
 
     def _take(self, ours: socket.socket) -> None:

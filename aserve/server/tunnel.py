@@ -22,6 +22,8 @@ from ..native import socket
 __all__ = ["FrameMeter", "OfferedSocket", "Traveller", "Tunnel"]
 
 _READ_SIZE: Final = 65_536
+# How long who holds the app's socket may keep it when the app has returned.
+_HOLDER_SECONDS: Final = 1.0
 # What the app has not read yet, until the client is held back.
 _HIGH_WATER: Final = 65_536
 
@@ -59,6 +61,10 @@ class OfferedSocket(socket.socket):
         on_take, self._on_take = self._on_take, None
         if on_take is not None:
             on_take()
+
+    def __del__(self) -> None:
+        # Whoever was handed it last has dropped it; that it was not closed is no mistake of theirs.
+        self.close()
 
     def setsockopt(self, *arguments: Any) -> None:
         """As for the connection itself, whose options of TCP a pair does not have."""
@@ -98,20 +104,23 @@ class FrameMeter:
             self.status_code = int(found[1]) if found else 101
             self._head.clear()
             data = rest
-        while data and self.status_code == 101:
-            data = self._feed_frame(data)
+        if self.status_code == 101:
+            self._feed_frames(data)
 
-    def _feed_frame(self, data: bytes) -> bytes:
-        if self._left:
-            skipped = min(self._left, len(data))
-            self._left -= skipped
-            return data[skipped:]
-        self._frame += data[:1]
-        size = _payload_size(self._frame)
-        if size is not None:
-            self._left = size
-            self._frame.clear()
-        return data[1:]
+    def _feed_frames(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if self._left:
+                skipped = min(self._left, len(data) - at)
+                self._left -= skipped
+                at += skipped
+                continue
+            self._frame.append(data[at])
+            at += 1
+            size = _payload_size(self._frame)
+            if size is not None:
+                self._left = size
+                self._frame.clear()
 
 
 def _payload_size(head: bytearray) -> int | None:
@@ -163,6 +172,8 @@ class Tunnel(asyncio.Protocol):
         self._unread = bytearray()  # of the client's, not in the pair yet
         self._has_eof = False
         self._is_open = True
+        self._is_told_to_go = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self, data: bytes) -> None:
         """Begin; `data` was read from the client already."""
@@ -182,7 +193,7 @@ class Tunnel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`: from the client to the app."""
-        if self._is_open:
+        if self._is_open and not self._has_eof:
             self._unread += data
             self._write_app()
 
@@ -232,7 +243,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _read_app(self) -> None:
-        """From the app to the client; its end is the end."""
+        """From the app to the client; when its socket is closed, that is the end."""
         try:
             data = self._sock.recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -242,16 +253,29 @@ class Tunnel(asyncio.Protocol):
         if data:
             self._send(data)
         else:
-            self.finish()
+            self._finish()
 
     def _send(self, data: bytes) -> None:
         self._meter.feed(data)
+        if self._is_told_to_go:
+            return  # nothing follows a close frame (RFC 6455 section 5.5.1)
         self._exchange.status_code = self._meter.status_code
         self._exchange.sent += len(data)
         self._transport.write(data)
 
-    def finish(self) -> None:
-        """The app has ended: send what it has written last, and close."""
+    def end(self) -> None:
+        """The app has returned. Who holds its socket reads the end, and has a moment to close it.
+
+        A library that reads in a thread of its own may be about to answer the client's close frame
+        there (RFC 6455 section 5.5.1) while the view has returned already.
+        """
+        if self._is_open and self._timer is None:
+            self._timer = self._loop.call_later(_HOLDER_SECONDS, self._finish)
+            self._has_eof = True
+            self._write_app()
+
+    def _finish(self) -> None:
+        """Nobody holds the app's end any more: send what was written last, and close."""
         while self._is_open:
             try:
                 data = self._sock.recv(_READ_SIZE)
@@ -266,6 +290,8 @@ class Tunnel(asyncio.Protocol):
     def _close_pair(self) -> None:
         if self._is_open:
             self._is_open = False
+            if self._timer is not None:
+                self._timer.cancel()
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
@@ -275,6 +301,7 @@ class Tunnel(asyncio.Protocol):
     def announce_close(self) -> None:
         """See `Member`: a WebSocket's client is told to go, and answers with its own close."""
         if self._is_open and self._meter.is_between_frames:
+            self._is_told_to_go = True
             self._transport.write(_GOING_AWAY)
 
     def close_if_idle(self) -> None:

@@ -100,6 +100,19 @@ def test_flask_sock(tmp_path: Path, start: Start, words: list[str]) -> None:
     assert "Traceback" not in child.errors
 
 
+def test_each_close_is_answered_by_one(tmp_path: Path, start: Start) -> None:
+    """RFC 6455 section 5.5.1; the library answers in a thread, and the view returns meanwhile."""
+    (tmp_path / "app.py").write_text(FLASK_SOCK)
+    child = start("app.py", "--port", "0")
+    for _ in range(200):
+        with connect(child) as client:
+            client.send("hello")
+            assert client.recv(DEADLINE) == "hello"
+        assert client.close_code == 1000
+        assert client.protocol.close_rcvd is not None
+    assert child.end() == 0
+
+
 def test_two_hundred_of_them_take_nobodys_thread(tmp_path: Path, start: Start) -> None:
     (tmp_path / "app.py").write_text(FLASK_SOCK)
     child = start("app.py", "--port", "0", "--threads", "2")

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,10 @@ class App:
 
     def __init__(self) -> None:
         self.ended = threading.Event()
-        self.heard = b""
+        self.heard = bytearray()
+        self.returned = threading.Event()
+        self.must_close = True
+        self.held: socket.socket | None = None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         sock = environ.get("werkzeug.socket")
@@ -46,6 +50,21 @@ class App:
             assert sock is not None
             data = sock.makefile("rb").readline()
             sock.sendall(SWITCHING + data)
+            return []
+        if path == "/thread":  # who writes last is a thread of its own
+            assert sock is not None
+            sock.sendall(SWITCHING)
+
+            def answer() -> None:
+                while data := sock.recv(1000):
+                    self.heard += data
+                self.returned.wait(DEADLINE)
+                sock.sendall(b"\x88\x02\x03\xe8")
+                if self.must_close:
+                    sock.close()
+                self.held = sock
+
+            threading.Thread(target=answer).start()
             return []
         if path == "/fails":
             assert sock is not None
@@ -77,10 +96,10 @@ def connect(server: aserve.ServerThread) -> socket.socket:
 
 
 def read(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (piece := sock.recv(size - len(data))):
+    data = bytearray()
+    while len(data) < size and (piece := sock.recv(min(size - len(data), 65_536))):
         data += piece
-    return data
+    return bytes(data)
 
 
 @pytest.mark.parametrize("ahead", [b"", b"sent along with the head"])
@@ -177,6 +196,38 @@ def test_at_the_end_the_client_is_told_to_go(app: App, server: aserve.ServerThre
         client.shutdown(socket.SHUT_WR)
         ending.join(DEADLINE)
     assert app.ended.is_set()
+
+
+def test_nothing_of_the_app_follows_that(app: App, server: aserve.ServerThread) -> None:
+    with connect(server) as client:
+        client.sendall(UPGRADE % (b"echo", b"echo"))
+        assert read(client, len(SWITCHING)) == SWITCHING
+        ending = threading.Thread(target=server.shutdown)
+        ending.start()
+        assert read(client, 4) == b"\x88\x02\x03\xe9"
+        client.sendall(b"\x88\x02\x03\xe9")  # which the app would echo
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+        ending.join(DEADLINE)
+    assert app.heard == b"\x88\x02\x03\xe9"
+
+
+@pytest.mark.parametrize("must_close", [True, False])
+def test_a_thread_of_the_apps_writes_last(
+    app: App, server: aserve.ServerThread, must_close: bool
+) -> None:
+    """The view has returned: the thread reads the end, answers, and has a second to close."""
+    app.must_close = must_close
+    with connect(server) as client:
+        client.sendall(UPGRADE % (b"thread", b"echo"))
+        assert read(client, len(SWITCHING)) == SWITCHING
+        app.returned.set()
+        assert read(client, 4) == b"\x88\x02\x03\xe8"
+        started = time.monotonic()
+        assert client.recv(100) == b""
+        assert (time.monotonic() - started > 0.5) is not must_close
+    if app.held is not None:
+        app.held.close()
 
 
 def test_at_the_end_no_frame_is_broken_up(app: App, server: aserve.ServerThread) -> None:
