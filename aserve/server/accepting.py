@@ -37,6 +37,8 @@ _log: Final = get_logger("aserve.error")
 
 # Connections accepted at a time, so that a burst does not starve the others.
 _BATCH: Final = 16
+# How long a process leaves connections to the others when all of its threads are busy.
+_OTHERS_SECONDS: Final = 0.01
 
 # trio's figure: out of descriptors, trying again at once would spin, and one usually comes
 # back within moments.
@@ -138,10 +140,17 @@ class Listener:
     def drop(self) -> None:
         """See `Job`: all threads are busy, so the loop does it."""
         jobs: list[Job] = []
+        if self._leaves_them_to_others():
+            self._pause(_OTHERS_SECONDS)
+            return
         if self._accept_some(jobs) and self._server.poller is not None:
             self.start()
         for job in jobs:
             job.drop()
+
+    def _leaves_them_to_others(self) -> bool:
+        """Whether another process may have a thread to spare, and this one has none."""
+        return self._server.config.processes > 1 and not self._server.pool.spare
 
     def _pause(self, seconds: float = PAUSE) -> None:
         if self._server.poller is None:
@@ -157,17 +166,24 @@ class Listener:
     def run(self) -> None:
         """See `Job`."""
         jobs: list[Job] = []
-        goes_on = self._accept_some(jobs)
+        goes_on = self._accept_some(jobs, self._server.pool.spare + 1)  # this thread is one
         self._server.pool.add(jobs)
         if goes_on:
             self.start()
 
     # -- both ----------------------------------------------------------------------------
 
-    def _accept_some(self, jobs: list[Job]) -> bool:
-        """False when it has to pause."""
+    def _accept_some(self, jobs: list[Job], most: int = _BATCH) -> bool:
+        """False when it has to pause.
+
+        Args:
+            jobs: Gets what has come.
+            most: How many to take where others could take them as well.
+        """
+        if self._server.config.processes == 1:
+            most = _BATCH
         try:
-            for count in range(_BATCH):
+            for count in range(min(most, _BATCH)):
                 if self._server.is_full:
                     if count:
                         break  # perhaps nobody else waits

@@ -159,6 +159,12 @@ class WorkerPool:
         """Whether every thread that may be is busy."""
         return len(self._workers) - len(self._idle) - self._watching >= self._max_threads
 
+    @property
+    def spare(self) -> int:
+        """How many more jobs could run now, beside those that run and wait. Any thread."""
+        busy = len(self._workers) - len(self._idle) - self._watching + len(self._jobs)
+        return max(0, self._max_threads - busy)
+
     def start(self, source: Source) -> None:
         """Begin to take jobs from a source; it is the caller's to close. Loop thread."""
         self._source = source

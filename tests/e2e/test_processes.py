@@ -6,11 +6,13 @@ import http.client
 import os
 import signal
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .conftest import Child, Start
+from .conftest import DEADLINE, Child, Start
 from .reloading import serve
 from .test_reload import ask, get, until, wait_gone
 
@@ -134,3 +136,39 @@ def test_a_slow_load_that_fails(tmp_path: Path, start: Start) -> None:
     child.wait_for("still being loaded")
     (tmp_path / "go").touch()
     child.wait_for("ZeroDivisionError")
+
+
+# Answers when as many requests run at once as there are processes.
+MEET = """
+import os, time
+from pathlib import Path
+def app(environ, start_response):
+    folder = Path(environ["PATH_INFO"].strip("/"))
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    while len(os.listdir(folder)) < 3:
+        time.sleep(0.005)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def test_one_that_is_busy_leaves_the_next_to_those_that_are_not(
+    tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "app.py").write_text(MEET)
+    words = ("--processes", "3", "--threads", "1", "--no-reload")
+    child = start("app.py", "--port", "0", *words)
+    assert child.port
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with ThreadPoolExecutor(3) as pool:
+            answers = []
+            for count in range(1, 4):
+                answers.append(pool.submit(ask, child.port, f"/{number}"))
+                deadline = time.monotonic() + DEADLINE
+                while len(list(folder.iterdir())) < count and time.monotonic() < deadline:
+                    time.sleep(0.001)
+            assert len({answer.result() for answer in answers}) == 3
+    assert child.end() == 0
