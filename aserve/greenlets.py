@@ -70,7 +70,7 @@ class Hub:
         theirs.setblocking(False)
         self._wake = theirs
         # Of the patched class: who waits for it lets the greenlets run.
-        self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, ours.detach())
+        self._bell = socket.socket(ours.family, ours.type, 0, ours.detach())
         self._messages: deque[Callable[[], object]] = deque()
 
     def run(self, function: Callable[[], _T]) -> _T:
@@ -308,8 +308,8 @@ class _Socket:
 
     def __getattr__(self, name: str) -> Any:
         if self._socket is None:
-            descriptor = self._offered.detach()
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
+            family, kind = self._offered.family, self._offered.type
+            self._socket = socket.socket(family, kind, 0, self._offered.detach())
         return getattr(self._socket, name)
 
     def setsockopt(self, *arguments: Any) -> None:
