@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import fields
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -102,7 +101,8 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
     if script is None:
         fix = "needs a program that can be run again, and this is none, but an interactive shell"
         raise ConfigError(option, getattr(config, option), fix)
-    variables = environment_at_start()
+    # As the program was started, whatever its first run has changed since.
+    directory, variables = directory_at_start(), environment_at_start()
     variables.pop(DEBUG_PIN_VARIABLE, None)  # read already; it is handed on by the channel
     sockets, unix_files = open_sockets(config, hooks)
     try:
@@ -111,8 +111,8 @@ def _run_script_again(config: ServerConfig, hooks: Hooks) -> int:
             sockets=sockets,
             tls=load_credentials(config, sockets, hooks.ssl_context),
             source={"script": script},
-            directory=str(Path.cwd()),
-            start=(variables, directory_at_start()),
+            directory=directory,
+            start=(variables, directory),
             is_watching=bool(config.reload),
             typed=shown_command("python", sys.orig_argv[1:]),
             debug=hooks.debug,
