@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import select
 import selectors
@@ -51,13 +52,13 @@ def is_patched() -> bool:
 
 
 def restore() -> None:
-    """From here on the names of this module are copies that nobody has patched. Idempotent.
+    """If the app has patched them, the names of this module are copies from here on. Idempotent.
 
     What was made before stays as it is: a lock made before the patch is a real one. Called where an
-    app has been imported and `is_patched`; the copies are made of the standard library's files, and
+    app has been imported; the copies are made of the standard library's files, and
     a copy of an extension module has the functions that it was built with. Main thread.
     """
-    if threading is not sys.modules["threading"]:
+    if threading is not sys.modules["threading"] or not is_patched():
         return
     thread, ready = _copy("_thread"), _copy("select")
     ready_selectors = _copy("selectors", select=ready)
@@ -69,6 +70,7 @@ def restore() -> None:
     }
     used = {"socket": _copy("socket", **names), "subprocess": _copy("subprocess", **names)}
     globals().update(names | used)
+    _restore_logging()
 
 
 def is_main_thread() -> bool:
@@ -149,6 +151,25 @@ class Latch:
         """Block until it has. Any thread."""
         with self._lock:
             pass
+
+
+def _restore_logging() -> None:
+    """Have loggers wait for real locks: both the app's greenlets and the engine's threads log.
+
+    The locks of `logging` were patched with everything else, and one of a greenlet's that another
+    thread waits for may never come free. Nothing switches greenlets while it holds them.
+    """
+    logging._lock = threading.RLock()  # type: ignore[attr-defined]
+    usual = logging.Handler.createLock
+
+    def create_lock(self: logging.Handler) -> None:
+        usual(self)
+        self.lock = threading.RLock()
+
+    logging.Handler.createLock = create_lock  # type: ignore[method-assign]
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        if (handler := reference()) is not None and handler.lock is not None:
+            handler.lock = threading.RLock()
 
 
 def _real_os() -> ModuleType:

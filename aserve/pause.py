@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
+
+from . import native
 
 __all__ = ["Pause"]
 
@@ -18,7 +19,7 @@ class Pause:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = native.threading.Lock()
 
     def is_over(self) -> bool:
         """Whether it may be done now; if so, the next pause has begun."""

@@ -148,6 +148,7 @@ def run_configured(
         Whether a second signal asked to leave at once.
     """
     _refuse_inside_a_loop()
+    native.restore()
     if hooks is None or hooks.on_ready is None:
         hooks = _with_console(hooks or Hooks(), config)
     handlers = AppHandlers()
@@ -186,7 +187,6 @@ def run_on_loop(
         return run(app, lambda function: function())
     from .greenlets import GreenletApp, Hub
 
-    native.restore()
     hub = Hub()
     return hub.run(lambda: run(GreenletApp(app, hub), hub.call))
 

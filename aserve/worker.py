@@ -276,6 +276,7 @@ class _Child:
         from .api import Hooks
         from .console import Console, configure_logging
 
+        native.restore()  # the app is imported, and the engine's own locks are made from here on
         configure_logging(config.log_level)
         on_exchange = Console(config).on_exchange if config.access_log else None
         return Hooks(sockets=self._sockets, on_exchange=on_exchange, debug=self._debug(config))

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
-from .. import native
 from ..harmless import harmless
 from ..safe_log import get_logger
 
@@ -96,11 +95,6 @@ class OwnHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.colour = wants_colour(stream)
         self.setFormatter(_Formatter(self.colour))
-
-    def createLock(self) -> None:
-        """As usual, but of the kind that the engine's threads can wait for."""
-        super().createLock()
-        self.lock = native.threading.RLock()
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _has_other_handler(logging.getLogger(record.name)):

@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .. import native
 from . import completion, streams
 
 __all__ = ["Console", "Reply"]
@@ -35,7 +36,7 @@ _LONGEST_SOURCE: Final = 20_000
 _SHOW: Final = "<show>"
 
 # `warnings.catch_warnings` is for one thread at a time.
-_asking: Final = threading.Lock()
+_asking: Final = native.threading.Lock()
 _numbers: Final = itertools.count(1)
 
 
@@ -94,7 +95,7 @@ class Console:
         self._declared: set[str] = set()
         self._contexts = tuple(contexts)
         self._patience = patience
-        self._lock = lock or threading.Lock()
+        self._lock = lock or native.threading.Lock()
         self._variables = contextvars.copy_context()
         self._flags = 0
         self._sources = _Sources()

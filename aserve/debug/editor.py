@@ -9,9 +9,10 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Final
+
+from .. import native
 
 __all__ = ["EditorError", "has_editor", "open_in_editor"]
 
@@ -143,7 +144,9 @@ def _start(argv: list[str], directory: str) -> None:
         status = process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
         # It goes on; somebody has to take its status, or it stays as a zombie.
-        threading.Thread(target=process.wait, name="aserve-debug-editor", daemon=True).start()
+        native.threading.Thread(
+            target=process.wait, name="aserve-debug-editor", daemon=True
+        ).start()
         return
     if status:
         raise EditorError(f"{name} ended at once with status {status}")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from .. import native
 from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError, WSGIError
 from ..options import DEBUG_PIN_VARIABLE, debug_pin_value
 from ..safe_log import get_logger
@@ -77,7 +77,7 @@ class DebuggedApplication:
             _log.warning("the console of the debugger asks for no PIN: ASERVE_DEBUG_PIN is off")
         self._own = (PREFIX, console_path) if console_path and evalex else (PREFIX,)
         self._made: Debugger | None = None
-        self._making = threading.Lock()
+        self._making = native.threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO", "").startswith(self._own) and (

@@ -14,12 +14,12 @@ import re
 import secrets
 import stat
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
+from .. import native
 from ..errors import ConfigError
 from ..sealed import Sealed
 from .lockfile import locked, read_all
@@ -135,7 +135,7 @@ class PinStore:
 
 
 _only_here: Final[dict[str, Sealed]] = {}
-_here_lock: Final = threading.Lock()
+_here_lock: Final = native.threading.Lock()
 
 
 def load_pin(project: str, configured: Sealed | None) -> Sealed | None:
@@ -196,7 +196,7 @@ class Lock:
         self._run = hashlib.sha256(name).hexdigest()[:32]
         self._state = state
         self._known = 0
-        self._thread_lock = threading.Lock()
+        self._thread_lock = native.threading.Lock()
 
     def try_pin(self, given: str, pin: Sealed) -> Attempt:
         """Compare in constant time; dashes and spaces do not matter. Any thread.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .. import native
 from ..options import DEBUG_PIN_VARIABLE
 from ..sealed import Sealed
 
@@ -63,7 +63,7 @@ class DebugSettings:
 
 
 _found: list[Sealed] = []
-_finding: Final = threading.Lock()
+_finding: Final = native.threading.Lock()
 
 
 def pin_of_environment() -> Sealed | None:

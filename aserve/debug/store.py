@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
+from .. import native
+
 __all__ = ["Dropped", "Elsewhere", "Store", "Unknown"]
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ class Store(Generic[T]):
         # Never asked for, but finalizers in a fork would end what the parent goes on using.
         self._inherited = inherited
         # Reentrant: what is collected while it is held may add something.
-        self._lock = threading.RLock()
+        self._lock = native.threading.RLock()
         self._items: dict[str, tuple[float, str, T]] = {}
         self._reaper: threading.Event | None = None
         self._owner = f"{os.getpid():x}.{secrets.token_urlsafe(8)[:6]}"
@@ -139,10 +141,10 @@ class Store(Generic[T]):
         return gone
 
     def _start_reaper(self) -> None:
-        wake = threading.Event()
+        wake = native.threading.Event()
         # The thread must not keep the store; when that goes, it ends.
         store = weakref.ref(self, lambda _: wake.set())
-        thread = threading.Thread(
+        thread = native.threading.Thread(
             target=_reap, args=(store, wake), name="aserve-debug-store", daemon=True
         )
         try:

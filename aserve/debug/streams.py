@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
+from .. import native
+
 __all__ = ["Output", "caught"]
 
 _NO_INPUT: Final = "there is no terminal here: nobody could answer"
@@ -97,7 +99,7 @@ class _Here(threading.local):
 
 _here: Final = _Here()
 _no_input: Final = _NoInput()
-_lock: Final = threading.Lock()
+_lock: Final = native.threading.Lock()
 _caught = 0
 
 

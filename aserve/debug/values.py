@@ -10,6 +10,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Final
 
+from .. import native
 from .model import Value
 from .peek import attributes, bases_of, clean, head_of, is_ours, type_name, vars_of
 from .redact import HIDDEN, hide, is_hidden
@@ -103,7 +104,7 @@ class _Run:
     def __init__(self, jobs: Sequence[tuple[str, object]]) -> None:
         self._jobs = jobs
         self._since = monotonic()
-        self._is_over = threading.Event()
+        self._is_over = native.threading.Event()
         self._is_left = False
         self.values: list[Value] = []
 
@@ -126,7 +127,7 @@ class _Run:
 
 
 _hanging: Final[list[threading.Thread]] = []
-_hanging_lock: Final = threading.Lock()
+_hanging_lock: Final = native.threading.Lock()
 
 
 def _too_many_hang(more: threading.Thread | None = None) -> bool:
@@ -147,7 +148,7 @@ def _in_time(jobs: Sequence[tuple[str, object]]) -> list[Value]:
         rest = jobs[len(values) :]
         run = _Run(rest)
         work = contextvars.copy_context().run
-        thread = threading.Thread(
+        thread = native.threading.Thread(
             target=work, args=(run.work,), name="aserve-debug-repr", daemon=True
         )
         try:

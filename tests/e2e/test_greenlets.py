@@ -126,6 +126,17 @@ def test_what_the_app_does(child: Child) -> None:
     assert "Traceback" not in child.errors.replace("ZeroDivisionError", "", 1).partition("GET")[0]
 
 
+def test_many_fail_at_once(child: Child) -> None:
+    """Pages, logs and their locks are made in threads that are no greenlets."""
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(ask, child.port, "/wrong", accept="text/html") for _ in range(24)]
+        answers = [one.result() for one in asked]
+    assert {status for status, _ in answers} == {500}
+    assert all("ZeroDivisionError" in page for _, page in answers)
+    assert child.end(signal.SIGINT) == 0
+    assert child.errors.count("application raised an exception") == 24
+
+
 def test_a_client_that_sends_slowly_holds_up_nobody(child: Child) -> None:
     with socket.create_connection(("127.0.0.1", child.port), timeout=DEADLINE) as sock:
         sock.sendall(
