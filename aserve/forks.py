@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Final, NoReturn, Protocol
@@ -18,8 +19,10 @@ __all__ = [
     "Holder",
     "close_in_forks",
     "die_with_parent",
+    "end_if_fork",
     "forget_exits",
     "forget_signals",
+    "is_fork",
     "leave",
     "reseed",
 ]
@@ -47,15 +50,18 @@ class _Closing:
     def __init__(self) -> None:
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self._is_registered = False
+        self.is_fork = False  # of a process that has held something, and holds nothing itself
 
     def add(self, holder: Holder) -> None:
         """See `close_in_forks`."""
+        self.is_fork = False
         self._holders.add(holder)
         if not self._is_registered and hasattr(os, "register_at_fork"):
             self._is_registered = True
             os.register_at_fork(after_in_child=self._close)
 
     def _close(self) -> None:
+        self.is_fork = bool(self._holders)
         for holder in list(self._holders):
             # What is closed twice, or was just being made at the fork, is no concern of the app's.
             with contextlib.suppress(Exception):
@@ -112,6 +118,34 @@ def _restore() -> None:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
     _unblock()
+
+
+def is_fork() -> bool:
+    """Whether this process is a fork of one that serves, and serves nothing itself."""
+    return _closing.is_fork
+
+
+def end_if_fork(error: BaseException | None = None) -> None:
+    """In a fork of the app's that has come back from its view: end it, as Python would.
+
+    What lies behind the view is the server's, and that is the parent's: the sockets are closed
+    here, and what waits for events is shared with it.
+
+    Args:
+        error: What the view has let out.
+    """
+    if not _closing.is_fork:
+        return
+    status = 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        status = error.code or 0
+    elif error is not None:
+        status = 1
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
 
 
 def die_with_parent(parent: int) -> None:

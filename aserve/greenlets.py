@@ -29,6 +29,7 @@ from typing import Any, Final, TypeVar
 
 from . import native
 from .errors import ClientDisconnected
+from .forks import close_in_forks, end_if_fork, is_fork
 from .types import Environ, StartResponse, WSGIApp
 from .wsgi.file_wrapper import FileWrapper
 
@@ -43,23 +44,23 @@ class _Answer:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
         self._value: Any = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
 
     def find(self) -> None:
         """Make the call."""
         try:
             self._value = self._function()
         except BaseException as error:
-            self._error = error
+            self.error = error
 
     def get(self) -> Any:
         """Its value, or its exception raised."""
-        if self._error is None:
+        if self.error is None:
             return self._value
         try:
-            raise self._error
+            raise self.error
         finally:
-            self._error = None  # whose traceback leads to here
+            self.error = None  # whose traceback leads to here
 
 
 class Hub:
@@ -72,6 +73,12 @@ class Hub:
         # Of the patched class: who waits for it lets the greenlets run.
         self._bell = socket.socket(ours.family, ours.type, 0, ours.detach())
         self._messages: deque[Callable[[], object]] = deque()
+        close_in_forks(self)
+
+    def close_in_fork(self) -> None:
+        """See `aserve.forks.Holder`: what wakes the parent must not be taken away from it."""
+        for sock in (self._bell, self._wake):
+            native.os.close(sock.fileno())
 
     def run(self, function: Callable[[], _T]) -> _T:
         """Call `function` in a native thread, and be the hub until it returns. Main thread.
@@ -176,6 +183,7 @@ class _Request:
                 if answer is None:
                     return
                 answer.find()
+                end_if_fork(answer.error)
                 self._asked.append(lambda: True)
                 self._is_asked.release()
 
@@ -204,6 +212,8 @@ class _Request:
             self._hub.post(done.set)
             return False
 
+        if is_fork():
+            raise ClientDisconnected("the request is the parent's")
         self._asked.append(message)
         self._is_asked.release()
         if self._is_over:  # looked at behind `append`; who ends it looks at what is asked
@@ -233,6 +243,7 @@ class GreenletApp:
             environ["werkzeug.socket"] = _Socket(offered)
 
         def start(*arguments: Any) -> Callable[[bytes], object]:
+            end_if_fork()
             write = request.tell(lambda: start_response(*arguments))
             return lambda data: request.tell(lambda: write(data))
 

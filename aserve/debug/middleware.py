@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .. import native
 from ..errors import ClientDisconnected, ConfigError, RemoteProtocolError, WSGIError
+from ..forks import end_if_fork
 from ..options import DEBUG_PIN_VARIABLE, debug_pin_value
 from ..safe_log import get_logger
 from ..sealed import Sealed
@@ -93,6 +94,7 @@ class DebuggedApplication:
         except _NOT_OURS:
             raise
         except Exception as error:
+            end_if_fork(error)
             return self.fail(error, environ, start_response, contexts)
         kind = type(result)
         if kind is list or kind is tuple or kind is environ.get("wsgi.file_wrapper"):
@@ -170,6 +172,7 @@ class _Watched:
         except _NOT_OURS:
             raise
         except Exception as error:
+            end_if_fork(error)
             yield from self._owner.fail(error, self._environ, self._start_response, self._contexts)
 
     def close(self) -> None:

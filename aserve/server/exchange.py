@@ -30,6 +30,7 @@ from typing import Final, Protocol
 from .. import native
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
 from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
+from ..forks import end_if_fork
 from ..harmless import harmless_line
 from ..http.response import simple_response
 from ..safe_log import get_logger
@@ -316,10 +317,12 @@ class Exchange:
                 self._run_with_socket(writer, environ)
             else:
                 writer.run(connection.app, environ)
-        except ClientDisconnected:
+        except ClientDisconnected as error:
+            end_if_fork(error)
             self.client_left = True
             self._put(ABORT)
         except BaseException as error:
+            end_if_fork(error)
             self._fail(error, writer)
 
     def _run_with_socket(self, writer: ResponseWriter, environ: Environ) -> None:
@@ -435,6 +438,7 @@ class Exchange:
 
     def whole(self, response: Response, body: bytes) -> None:
         """Queue a complete response."""
+        end_if_fork()
         if self.direct is not None and self.claim():
             self.direct.answer(self, response, body)
         else:
@@ -448,6 +452,7 @@ class Exchange:
 
     def head(self, response: Response) -> None:
         """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
+        end_if_fork()
         self.has_begun = True
         self.is_event_stream = any(
             name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
@@ -461,6 +466,7 @@ class Exchange:
         Raises:
             ClientDisconnected: It has left.
         """
+        end_if_fork()
         if self.closed or self._is_over:
             raise ClientDisconnected("the client left before it got the whole response")
         if not data:

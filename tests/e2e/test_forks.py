@@ -109,3 +109,46 @@ def test_a_reload_with_a_fork_of_the_old_code(tmp_path: Path, start: Start, fork
     assert time.monotonic() - began < 5
     with socket.create_server(("127.0.0.1", child.port)):
         pass
+
+
+RETURNS = """
+import os, sys
+def app(environ, start_response):
+    path, status = environ["PATH_INFO"], 0
+    if path != "/":
+        child = os.fork()
+        if child == 0:
+            if path == "/exit":
+                sys.exit(4)
+            if path == "/raise":
+                raise RuntimeError("in the child")
+            if path == "/stream":
+                start_response("200 OK", [])
+                return iter([b"from the child"])
+        if child or path == "/return":
+            status = os.waitpid(child, 0)[1] >> 8 if child else 0
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(status).encode()]
+"""
+
+PATCHES = {
+    "plain": "",
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import warnings; warnings.simplefilter('ignore')\n"
+    "import eventlet; eventlet.monkey_patch()",
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_fork_that_comes_back_from_its_view_ends(
+    tmp_path: Path, start: Start, patch: str
+) -> None:
+    """It has nothing of the server's, so it must not go on as a second one of its workers."""
+    (tmp_path / "app.py").write_text(f"{PATCHES[patch]}\n{RETURNS}")
+    child = start("app.py", "--port", "0")
+    for path, status in (("exit", "4"), ("raise", "1"), ("return", "0"), ("stream", "0")) * 2:
+        assert ask(child.port, f"/{path}") == (200, status)
+        assert ask(child.port) == (200, "0")
+    assert child.end() == 0
+    assert child.errors.count("RuntimeError: in the child") == 2
+    assert "Cannot accept" not in child.errors
