@@ -85,6 +85,11 @@ class Listener:
         sock.setblocking(False)
         if _NODELAY_IS_INHERITED:
             _send_at_once(sock)
+        if server.config.processes > 1 and hasattr(socket, "TCP_DEFER_ACCEPT"):
+            # Whoever has let in a client that has said nothing yet has a thread to spare, and lets
+            # in the next: both would then wait for one process while another is free. tcp(7)
+            with contextlib.suppress(OSError):  # a Unix socket has none
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
 
     def __str__(self) -> str:
         return "accepting connections"

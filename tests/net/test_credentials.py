@@ -71,7 +71,7 @@ def test_the_forms_of_ssl_context(sock: socket.socket, home: Path) -> None:
     assert make(sock) is None
 
 
-def test_contexts_that_cannot_serve_are_told(sock: socket.socket) -> None:
+def test_contexts_that_cannot_serve_are_told(sock: socket.socket, home: Path) -> None:
     for protocol, reason in (
         (ssl.PROTOCOL_TLS_CLIENT, "is one for clients; make one by"),
         (ssl.PROTOCOL_TLS_SERVER, "has no certificate; make one by"),
@@ -84,7 +84,8 @@ def test_contexts_that_cannot_serve_are_told(sock: socket.socket) -> None:
     chooses.sni_callback = lambda *_: None
     shares = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     shares.set_ciphers("PSK")
-    asks = server_context()
+    asks = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    asks.load_cert_chain(make_certificate(home))
     asks.verify_mode = ssl.CERT_REQUIRED
     for context in (chooses, shares, asks):
         made = make(sock, context)
