@@ -47,8 +47,11 @@ _T = TypeVar("_T")
 
 
 def is_patched() -> bool:
-    """Whether threads are greenlets in this process. Any thread."""
-    return not isinstance(_thread.start_new_thread, BuiltinFunctionType)
+    """Whether threads are greenlets in this process. Any thread.
+
+    By the locks: debuggers replace the function that starts a thread, and their threads are real.
+    """
+    return not isinstance(_thread.allocate_lock, BuiltinFunctionType)
 
 
 def restore() -> None:

@@ -56,6 +56,11 @@ def test_real_primitives(patch: str, order: str) -> None:
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 
+def test_a_debugger_that_follows_threads_is_no_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("_thread.start_new_thread", lambda *_: None)
+    assert not native.is_patched()
+
+
 def test_where_nothing_is_patched_these_are_the_modules() -> None:
     assert not native.is_patched()
     assert native.threading is threading

@@ -151,6 +151,7 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Ses
         stops.get(timeout=DEADLINE)
     child.send(signal.SIGTERM)
     assert child.process.wait(DEADLINE) == 0
+    assert "greenlets" not in child.errors
 
 
 def quietly(work: Any, *arguments: Any) -> None:
