@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# They change how Python or its threads work, which does not outlive a fork, or follow each new
+# process by themselves.
+_NEVER_FORKED: Final = frozenset(("gevent", "eventlet", "ddtrace", "debugpy", "pydevd"))
 # How often it is looked for modules that were imported since.
 _MODULES_SECONDS: Final = 1.0
 # As long as anybody wants to wait for the app's own handler of the signal that ends it.
@@ -269,7 +272,13 @@ class _Child:
         modules = [*ours, *installed]
         states = self._shelf.report(modules)
         self._channel.send(
-            {"type": "modules", "modules": modules, "states": states, "mine": users_modules()}
+            {
+                "type": "modules",
+                "modules": modules,
+                "states": states,
+                "mine": users_modules(),
+                "may_fork": _NEVER_FORKED.isdisjoint(sys.modules),
+            }
         )
 
     def _hooks_of(self, config: ServerConfig) -> Hooks:

@@ -23,9 +23,6 @@ __all__ = ["Stock", "stamp_of_places"]
 
 _log: Final = get_logger("aserve")
 
-# They change how Python or its threads work, which does not outlive a fork, or follow each new
-# process by themselves.
-_NEVER_FORKED: Final = frozenset(("gevent", "eventlet", "ddtrace", "debugpy", "pydevd"))
 _CAN_FORK: Final = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 # How often a process that imports ahead may turn out to be of no use, until nothing is imported so.
 _MOST_PASSES: Final = 8
@@ -94,14 +91,23 @@ class Stock:
             return zygote.child
         return self._spawn()
 
-    def learn(self, modules: list[str], states: list[tuple[int, Message]], mine: list[str]) -> None:
+    def learn(
+        self,
+        modules: list[str],
+        states: list[tuple[int, Message]],
+        mine: list[str],
+        *,
+        may_fork: bool,
+    ) -> None:
         """What the next ones are to import ahead.
 
         Args:
             modules: In the order in which the app began to import them.
+            may_fork: Whether what the process has loaded outlives a fork.
             states: What is set from which of them on; see `Recorder`.
             mine: Top-level names of the user's modules.
         """
+        self._can_fork = self._can_fork and may_fork
         end = next((at for at, name in enumerate(modules) if name in self._ends), len(modules))
         self._modules, self._mine = modules[:end], mine
         self._states = [(rank, state) for rank, state in states if rank < end]
@@ -140,8 +146,6 @@ class Stock:
         modules = self._modules
         if self._places != stamp_of_places():
             self.drop()
-        if not _NEVER_FORKED.isdisjoint(modules):
-            self._can_fork = False
         if not self._can_fork or self._passes > _MOST_PASSES:
             while len(self._ready) < count:
                 child = self._spawn()

@@ -374,7 +374,9 @@ class Supervisor:
         kind = message["type"]
         if kind == "modules":
             states = [(rank, state) for rank, state in message["states"]]
-            self._stock.learn(message["modules"], states, message["mine"])
+            self._stock.learn(
+                message["modules"], states, message["mine"], may_fork=message["may_fork"]
+            )
         elif kind == "misfit":
             self._on_misfit(child, message)
         elif kind == "unhandled" and child.generation == self._model.generation:
