@@ -250,20 +250,27 @@ class GreenletApp:
         try:
             result = request.ask(lambda: self._app(environ, start))
         except BaseException:
-            request.end()
+            _end(request, environ)
             raise
         if isinstance(result, list | tuple | FileWrapper):
-            request.end()
+            _end(request, environ)
             return result
-        return _Pieces(result, request)
+        return _Pieces(result, request, environ)
+
+
+def _end(request: _Request, environ: Environ) -> None:
+    request.end()
+    # Who holds the environment does not hold an upgraded connection.
+    environ.pop("werkzeug.socket", None)
 
 
 class _Pieces:
     """What the app has returned, piece by piece out of its greenlet. Worker thread."""
 
-    def __init__(self, result: Iterable[bytes], request: _Request) -> None:
+    def __init__(self, result: Iterable[bytes], request: _Request, environ: Environ) -> None:
         self._result = result
         self._request = request
+        self._environ = environ
         self._pieces: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -286,7 +293,7 @@ class _Pieces:
             if (close := getattr(self._result, "close", None)) is not None:
                 self._request.ask(close)
         finally:
-            self._request.end()
+            _end(self._request, self._environ)
 
 
 _END: Final = object()
