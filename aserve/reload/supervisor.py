@@ -114,6 +114,9 @@ class Supervisor:
         if self._launch.first is not None:
             self._stock.put(self._launch.first)
         try:
+            if self._watcher is not None:
+                self._keep(self._watcher.begin())
+                await asyncio.sleep(0)  # its thread is at work when the first process starts
             self._apply(*begin(self._launch.processes))
             await self._run()
         finally:

@@ -77,8 +77,15 @@ class Watcher:
         self._group: TaskGroup | None = None
         self._places_changed = asyncio.Event()
 
+    async def begin(self) -> None:
+        """What is on the disk now counts as loaded: to be called before anything is loaded.
+
+        A process that dies at its first import cannot tell what it has read.
+        """
+        await self._scan()
+
     async def run(self) -> None:
-        """Until it is cancelled; what is on the disk now counts as loaded."""
+        """Until it is cancelled; behind `begin`."""
         import anyio  # together with watchfiles 50 ms, which a supervisor at work does not have
 
         # It logs each event; where that goes to a file of the project, this would never end.
