@@ -42,7 +42,6 @@ __all__ = [
     "threading",
 ]
 
-
 _T = TypeVar("_T")
 
 
@@ -58,8 +57,8 @@ def restore() -> None:
     """If the app has patched them, the names of this module are copies from here on. Idempotent.
 
     What was made before stays as it is: a lock made before the patch is a real one. Called where an
-    app has been imported; the copies are made of the standard library's files, and
-    a copy of an extension module has the functions that it was built with. Main thread.
+    app has been imported; the copies are made of the standard library's files, and a copy of
+    an extension module has the functions that it was built with. Main thread.
     """
     if threading is not sys.modules["threading"] or not is_patched():
         return

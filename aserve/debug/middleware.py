@@ -94,7 +94,6 @@ class DebuggedApplication:
         except _NOT_OURS:
             raise
         except Exception as error:
-            end_if_fork(error)
             return self.fail(error, environ, start_response, contexts)
         kind = type(result)
         if kind is list or kind is tuple or kind is environ.get("wsgi.file_wrapper"):
@@ -110,6 +109,7 @@ class DebuggedApplication:
         contexts: _Contexts,
     ) -> Iterable[bytes]:
         """What to send instead; raises `error` if it is too late for that."""
+        end_if_fork(error)  # which has nobody to show a page to
         try:
             return self._debugger().fail(error, environ, start_response, contexts)
         except Exception as failure:
@@ -172,7 +172,6 @@ class _Watched:
         except _NOT_OURS:
             raise
         except Exception as error:
-            end_if_fork(error)
             yield from self._owner.fail(error, self._environ, self._start_response, self._contexts)
 
     def close(self) -> None:

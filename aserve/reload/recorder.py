@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from .generators import Generators
-from .source import is_users
-from .surroundings import Surroundings, filters_changed, listen_to_opens, set_variable, stamp
+from .source import is_users, stamp_of
+from .surroundings import Surroundings, filters_changed, listen_to_opens, set_variable
 
 __all__ = ["Node", "Recorder", "do_again"]
 
@@ -48,7 +48,7 @@ class Node:
         absent: Names that it has looked for in vain.
         surroundings: Those in which it began.
         effects: What it has changed: kind, and what is needed to do it again.
-        files: Those that it has read, or wanted to, beside what is installed: path and `stamp`.
+        files: Those that it has read, or wanted to, beside what is installed: path and `stamp_of`.
         is_native: Whether it cannot be executed twice in a process.
     """
 
@@ -270,7 +270,7 @@ class Recorder:
     def _opened(self, path: str) -> None:
         """A file is opened to be read; called before that."""
         if self._stack and not path.startswith(_NO_FILES) and is_users(path):
-            self._stack[-1].files[path] = stamp(path)
+            self._stack[-1].files[path] = stamp_of(path)
 
     # -- effects ---------------------------------------------------------------------------
 

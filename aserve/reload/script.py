@@ -69,7 +69,7 @@ def directory_at_start() -> str:
     """
     file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
     word = sys.orig_argv[program_index(sys.orig_argv) :][:1]
-    if word and not os.path.isabs(word[0]) and file.endswith(os.path.join("", os.sep, word[0])):
+    if word and not os.path.isabs(word[0]) and file.endswith(os.sep + word[0]):
         return file.removesuffix(word[0]).rstrip(os.sep) or os.sep
     return os.getcwd()
 

@@ -23,8 +23,8 @@ from typing import Any, Final
 
 from .generators import Generators
 from .recorder import Node, Recorder, do_again
-from .source import is_users
-from .surroundings import Surroundings, patched, stamp
+from .source import is_users, stamp_of
+from .surroundings import Surroundings, patched
 
 __all__ = ["Shelf"]
 
@@ -269,7 +269,7 @@ class Shelf:
                 return kind, name
         for one in closure:
             for path, before in one.files.items():
-                if stamp(path) != before:
+                if stamp_of(path) != before:
                     return "file", os.path.relpath(path)
         for module, attribute, value in self._patched:
             if getattr(module, attribute, None) is not value:

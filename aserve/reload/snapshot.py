@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from .source import digest_of
+from .source import digest_of, stamp_of
 
 __all__ = ["Change", "Interest", "Snapshot"]
 
@@ -134,10 +134,10 @@ class Snapshot:
             if path not in self._digests:
                 self._remember(path, self._first_look(path) if path in new or is_first else "")
             # Reading all of them at each new directory would take a tenth of a second.
-            if not self._digests[path] or self._stamps[path] != _stamp(path):
+            if not self._digests[path] or self._stamps[path] != stamp_of(path):
                 changes.append(self._compare(path))
         for path in [path for path in self._digests if path not in found]:
-            if self._stamps[path] != _stamp(path):
+            if self._stamps[path] != stamp_of(path):
                 changes.append(self._compare(path))
             directories[os.path.dirname(path)] = None  # loaded from elsewhere
         # The target of a link changes where it is.
@@ -178,7 +178,7 @@ class Snapshot:
         start = self._looked_at if self._looked_at < len(paths) else 0
         self._looked_at = start + most
         return [
-            path for path in paths[start : start + most] if self._stamps.get(path) != _stamp(path)
+            path for path in paths[start : start + most] if self._stamps.get(path) != stamp_of(path)
         ]
 
     # -- details -------------------------------------------------------------------------
@@ -191,14 +191,14 @@ class Snapshot:
 
     def _remember(self, path: str, digest: str) -> None:
         self._digests[path] = digest
-        self._stamps[path] = _stamp(path)
+        self._stamps[path] = stamp_of(path)
         real = os.path.realpath(path)
         if real != path:
             self._aliases.setdefault(real, set()).add(path)
 
     def _compare(self, path: str, is_whole: bool = False) -> Change | None:
         before = self._digests.get(path, "")
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         if stamp[1] == 0 and stamp[0] and before != _EMPTY and not is_whole:
             # Who writes a file anew empties it first.
             self._half_written.add(path)
@@ -289,14 +289,6 @@ def _read(path: str) -> str:
             return digest_of(file.read())
     except OSError:
         return ""
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def absolute(paths: Sequence[str], directory: str) -> tuple[str, ...]:

@@ -61,6 +61,15 @@ def digest_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
+def stamp_of(path: str) -> tuple[int, int, int]:
+    """What is another one when a file has changed; zeros for one that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
 class Sources:
     """Loads the user's modules from source, and knows what was loaded. Importing thread only."""
 

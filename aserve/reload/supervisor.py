@@ -405,12 +405,10 @@ class Supervisor:
             self._stock.has_misfit(message["name"], message["kind"])
         if child.generation != self._model.generation:
             return
-        if is_known:
-            pass
-        elif message["kind"] == "left":
-            self._launch.tell(f"cold: {message['name']} is not imported any more")
-        else:
-            self._launch.tell(f"cold: {message['reason']} was changed before {message['name']}")
+        if not is_known:
+            left = f"{message['name']} is not imported any more"
+            changed = f"{message['reason']} was changed before {message['name']}"
+            self._launch.tell(f"cold: {left if message['kind'] == 'left' else changed}")
         if message["late"]:
             self._next_is_cold = True  # it serves, with what cannot be had anew in it
         else:

@@ -21,7 +21,6 @@ __all__ = [
     "listen_to_opens",
     "patched",
     "set_variable",
-    "stamp",
     "variables",
 ]
 
@@ -228,12 +227,3 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         not flags & os.O_ACCMODE if mode is None else "r" in mode
     ):
         _listener(os.path.abspath(os.fsdecode(path)))
-
-
-def stamp(path: str) -> tuple[int, ...]:
-    """What is another one when a file has changed; empty for one that is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -145,17 +145,24 @@ class Listener:
     def drop(self) -> None:
         """See `Job`: all threads are busy, so the loop does it."""
         jobs: list[Job] = []
-        if self._leaves_them_to_others():
+        most = self._most(0)
+        if not most:
             self._pause(_OTHERS_SECONDS)
             return
-        if self._accept_some(jobs) and self._server.poller is not None:
+        if self._accept_some(jobs, most) and self._server.poller is not None:
             self.start()
         for job in jobs:
             job.drop()
 
-    def _leaves_them_to_others(self) -> bool:
-        """Whether another process may have a thread to spare, and this one has none."""
-        return self._server.config.processes > 1 and not self._server.pool.spare
+    def _most(self, mine: int) -> int:
+        """How many to let in at once: no more than there are threads, if others have some, too.
+
+        Args:
+            mine: Whether the thread that asks is one of them: 1, or 0.
+        """
+        if self._server.config.processes == 1:
+            return _BATCH
+        return min(_BATCH, self._server.pool.spare + mine)
 
     def _pause(self, seconds: float = PAUSE) -> None:
         if self._server.poller is None:
@@ -171,24 +178,17 @@ class Listener:
     def run(self) -> None:
         """See `Job`."""
         jobs: list[Job] = []
-        goes_on = self._accept_some(jobs, self._server.pool.spare + 1)  # this thread is one
+        goes_on = self._accept_some(jobs, self._most(1))
         self._server.pool.add(jobs)
         if goes_on:
             self.start()
 
     # -- both ----------------------------------------------------------------------------
 
-    def _accept_some(self, jobs: list[Job], most: int = _BATCH) -> bool:
-        """False when it has to pause.
-
-        Args:
-            jobs: Gets what has come.
-            most: How many to take where others could take them as well.
-        """
-        if self._server.config.processes == 1:
-            most = _BATCH
+    def _accept_some(self, jobs: list[Job], most: int) -> bool:
+        """False when it has to pause."""
         try:
-            for count in range(min(most, _BATCH)):
+            for count in range(most):
                 if self._server.is_full:
                     if count:
                         break  # perhaps nobody else waits
