@@ -20,6 +20,10 @@ def unmasked(text: str) -> str:
 
 def parts_of(item: Any) -> list[Any]:
     """What an object refers to, past everything that its class says."""
+    if type(item) is types.ModuleType and item.__name__ == "_asyncio":
+        # That of 3.12 visits iterators it has freed, too: to hold one for a moment ties its list
+        # of them into a ring, and the next visit never ends.
+        return [item.__dict__]
     parts = gc.get_referents(item)
     if type(item) is types.FrameType:  # while it runs, the collector does not look into it
         parts += [item.f_globals, item.f_builtins, item.f_code, *item.f_locals.values()]
