@@ -113,7 +113,7 @@ def test_an_app_that_shuts_its_server_down_waits_for_nobody(kind: str) -> None:
     started = time.perf_counter()
     assert get(f"{url}/end") == b"hello /end"
     wait()
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < DEADLINE / 2
     assert ended
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
@@ -193,12 +193,9 @@ def test_shutdown_from_another_thread(server: WSGIServer) -> None:
     connection = http.client.HTTPConnection(*server.server_address, timeout=DEADLINE)
     connection.request("GET", "/idle")
     assert connection.getresponse().read() == b"hello /idle"
-    started = time.perf_counter()
     server.shutdown()
-    elapsed = time.perf_counter() - started
     serving.join(DEADLINE)
     assert not serving.is_alive()
-    assert elapsed < 0.05
     assert server.fileno() == -1
     connection.close()
 

@@ -6,13 +6,12 @@ import http.client
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .conftest import DEADLINE, Child, Start
+from .conftest import Child, Start
 from .reloading import serve
 from .test_reload import ask, get, until, wait_gone
 
@@ -138,16 +137,14 @@ def test_a_slow_load_that_fails(tmp_path: Path, start: Start) -> None:
     child.wait_for("ZeroDivisionError")
 
 
-# Answers when as many requests run at once as there are processes.
+# Answers when the test says so.
 MEET = """
-import os, time
+import os, sys
 from pathlib import Path
 def app(environ, start_response):
     folder = Path(environ["PATH_INFO"].strip("/"))
-    folder.mkdir(exist_ok=True)
-    (folder / str(os.getpid())).touch()
-    while len(os.listdir(folder)) < 3:
-        time.sleep(0.005)
+    print("entered", folder, os.getpid(), file=sys.stderr, flush=True)
+    (folder / "go").read_bytes()  # a pipe: until the test has opened and closed it
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
 """
@@ -163,12 +160,12 @@ def test_one_that_is_busy_leaves_the_next_to_those_that_are_not(
     for number in range(10):
         folder = tmp_path / str(number)
         folder.mkdir()
+        os.mkfifo(folder / "go")
         with ThreadPoolExecutor(3) as pool:
             answers = []
             for count in range(1, 4):
                 answers.append(pool.submit(ask, child.port, f"/{number}"))
-                deadline = time.monotonic() + DEADLINE
-                while len(list(folder.iterdir())) < count and time.monotonic() < deadline:
-                    time.sleep(0.001)
+                child.wait_for(rf"(?s)(?:entered {number} \d+\s+.*?){{{count}}}")
+            (folder / "go").write_bytes(b"")
             assert len({answer.result() for answer in answers}) == 3
     assert child.end() == 0

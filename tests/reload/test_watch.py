@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -88,13 +88,21 @@ async def test_what_is_made_before_its_folder_is_watched(tmp_path: Path, watch: 
         assert await soon(told) == [Change(str(outer / "inner" / "module.py"), "created")]
 
 
-async def test_a_file_that_is_emptied_first_is_told_of_once(tmp_path: Path, watch: Watch) -> None:
+async def test_a_file_that_is_emptied_first_is_told_of_once(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "app.py"
     path.write_text("ONE = 1\n")
     async with watch() as (watcher, told):
+        seen = asyncio.Event()
+
+        async def never(paths: Iterable[str]) -> None:
+            seen.set()
+
         await watcher.adopt({str(path): ""}, ())
-        with path.open("w") as file:  # truncates
-            await asyncio.sleep(0.08)
+        with monkeypatch.context() as patch, path.open("w") as file:  # truncates
+            patch.setattr(watcher, "_look_again", never)
+            await asyncio.wait_for(seen.wait(), DEADLINE)
             assert told.empty()
             file.write("ONE = 2\n")
         assert await soon(told) == [Change(str(path), "edited")]
@@ -106,8 +114,11 @@ async def test_a_file_that_is_emptied_first_is_told_of_once(tmp_path: Path, watc
         assert told.empty()
 
 
-async def test_a_log_in_the_project_is_no_work(tmp_path: Path, watch: Watch) -> None:
+async def test_a_log_in_the_project_is_no_work(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the app's, nor the one where watchfiles tells of each event."""
+    monkeypatch.setattr("aserve.reload.watch._NET_SECONDS", DEADLINE)
     log = tmp_path / "all.log"
     handler = logging.FileHandler(log)
     logging.root.addHandler(handler)
