@@ -144,7 +144,8 @@ from pathlib import Path
 def app(environ, start_response):
     folder = Path(environ["PATH_INFO"].strip("/"))
     print("entered", folder, os.getpid(), file=sys.stderr, flush=True)
-    (folder / "go").read_bytes()  # a pipe: until the test has opened and closed it
+    with open(folder / "go", "rb", buffering=0) as pipe:
+        pipe.read(1)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
 """
@@ -161,11 +162,11 @@ def test_one_that_is_busy_leaves_the_next_to_those_that_are_not(
         folder = tmp_path / str(number)
         folder.mkdir()
         os.mkfifo(folder / "go")
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(3) as pool, (folder / "go").open("r+b", buffering=0) as pipe:
             answers = []
             for count in range(1, 4):
                 answers.append(pool.submit(ask, child.port, f"/{number}"))
                 child.wait_for(rf"(?s)(?:entered {number} \d+\s+.*?){{{count}}}")
-            (folder / "go").write_bytes(b"")
+            pipe.write(b"123")
             assert len({answer.result() for answer in answers}) == 3
     assert child.end() == 0
