@@ -26,6 +26,7 @@ from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .sealed import Sealed
 from .server import Server
+from .server.meeting import own_loop
 from .types import WSGIApp
 
 if TYPE_CHECKING:
@@ -261,7 +262,9 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
                 ) from None
         else:
             return uvloop.new_event_loop
-    return native.loop_factory()
+    if sys.platform == "win32":
+        return None  # its loop has no selector that could be asked to wait
+    return own_loop
 
 
 def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:

@@ -1,8 +1,8 @@
 """The shell around `H1Connection`: one asyncio protocol per client.
 
-Everything here runs on the loop thread. Per connection one exchange is open at a time; the
-bytes that a pipelining client sends ahead wait in `H1Connection`, and past a bound in the
-kernel.
+Everything here runs on the loop thread, but for `send_now`. Per connection one exchange is open at
+a time; the bytes that a pipelining client sends ahead wait in `H1Connection`, and past a bound in
+the kernel.
 
 Ends of a connection:
 - the client closes, or the last response allows no other: closed when it is written out;
@@ -26,8 +26,8 @@ from collections.abc import Callable
 from time import perf_counter, time
 from typing import Final, cast
 
-from ..errors import RemoteProtocolError
-from ..events import Data, EndOfMessage, ErrorRecord, Event, ExchangeRecord, Request
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..events import Data, EndOfMessage, ErrorRecord, Event, ExchangeRecord, Request, Response
 from ..http.h1 import H1Connection
 from ..http.response import simple_response
 from ..http.state import Receiving, Sending
@@ -35,11 +35,10 @@ from ..net.address import peer_of
 from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from . import filesend
-from .direct import DirectPath
 from .exchange import Exchange
 from .interfaces import Host
 from .patience import Phase, Watch
-from .sender import Outcome, Sender
+from .sender import Outcome, Sender, serialize_whole
 from .transport import SocketTransport, waiting_in_kernel
 from .tunnel import Tunnel
 
@@ -70,7 +69,6 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_close_after_read",
-        "_cut_due",
         "_drained",
         "_h1",
         "_is_expected",
@@ -85,7 +83,6 @@ class Connection(asyncio.Protocol):
         "app",
         "can_send_files",
         "client",
-        "direct",
         "environ",
         "exchange",
         "high_water",
@@ -100,9 +97,7 @@ class Connection(asyncio.Protocol):
         self._h1 = H1Connection(config, server.clock.date_line)
         self._transport: asyncio.Transport
         self._sender: Sender
-        self.direct: DirectPath | None = None  # None where the loop reads
         self._close_after_read = False
-        self._cut_due = False
         self._is_expected = False
         self._secured_at = -math.inf  # when a handshake of TLS was finished
         self._tunnel: Tunnel | None = None
@@ -130,11 +125,7 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.BaseProtocol`. Any thread.
-
-        Where there is a `direct`, the caller has to run or to drop it: until then the connection
-        is lent to it.
-        """
+        """See `asyncio.BaseProtocol`."""
         self._transport = cast(asyncio.Transport, transport)
         self._sender = Sender(self._h1, self._transport, self._server.config.send_buffer)
         peer = peer_of(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
@@ -146,12 +137,8 @@ class Connection(asyncio.Protocol):
             **_client_certificate(transport),
         }
         self._watch = Watch(self, self._server.patience)
-        if self._server.poller is not None and isinstance(transport, SocketTransport):
-            self.direct = DirectPath(self, self._h1, transport, self._server, self._watch)
-            self.direct.lent = True
         self._server.add(self)
-        if self.direct is None:
-            self._transport.resume_reading()
+        self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -161,14 +148,16 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.close()
             # A cut takes the exchange away before the connection is lost.
-            self._observe(exchange, complete=self._h1.all_sent, client_left=not self._h1.all_sent)
+            complete = exchange.ended or self._h1.all_sent
+            self._observe(exchange, complete=complete, client_left=not complete)
         self._sender.abandon()
         self._watch.end()
-        self.direct = None
         self._server.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self.exchange is not None and self.exchange.ended:
+            self._take_notes()
         if self._lingering:
             return
         self._handle(self._h1.receive_data(data))
@@ -186,10 +175,15 @@ class Connection(asyncio.Protocol):
         hands it on at once, with all that was read.
         """
         self._watch.answered()  # by somebody, once
-        self.take_back(self._h1.receive_data(data) if data else [])
+        self._handle(self._h1.receive_data(data) if data else [])
+        self._watch.note()
+        if self._server.is_draining:
+            self.close_if_idle()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. True keeps our half open for the answer."""
+        if self.exchange is not None and self.exchange.ended:
+            self._take_notes()
         if self._h1.eof and self.exchange is not None:
             return self._transport.can_write_eof()  # that is known already
         cut = self._h1.receive_eof()
@@ -290,7 +284,7 @@ class Connection(asyncio.Protocol):
 
     def resume_body(self) -> None:
         """The application has read what was buffered."""
-        if not (self._lingering or self._is_lent):
+        if not self._lingering:
             self._transport.resume_reading()
             self._watch.note()
 
@@ -333,16 +327,72 @@ class Connection(asyncio.Protocol):
 
     # -- the response --------------------------------------------------------------------
 
+    def send_now(self, exchange: Exchange, response: Response, body: bytes) -> bool:
+        """See `Carrier`. In a worker thread: the one thing that it does to a connection.
+
+        For one request at a time that saves a change of threads, which costs more than all the rest
+        of it. Only where nothing is in the way:
+
+        1. the socket is plain: OpenSSL wants one thread at a time;
+        2. the request is complete, so that what comes meanwhile only fills a buffer;
+        3. nobody else waits: the loop writes the answers of a batch in one turn;
+        4. no stop has begun, behind which an answer has to say that it is the last.
+
+        The loop hears of it by a note. It finds it before it takes anything more from this client,
+        and in its next tick at the latest.
+        """
+        server, h1, transport = self._server, self._h1, self._transport
+        meeting = server.meeting
+
+        def make() -> bytes | None:
+            return None if server.is_shut else serialize_whole(exchange, h1, response, body)
+
+        if (
+            type(transport) is not SocketTransport
+            or h1.receiving is not Receiving.COMPLETE
+            or server.pool.waiting
+            or (meeting is not None and meeting.is_open)
+        ):
+            return False
+        try:
+            rest = transport.send_now(make)
+        except LocalProtocolError as error:
+            _log.error("%s: the response cannot be sent: %s", exchange, error)
+            self.post(functools.partial(self.break_off, exchange))
+            return True
+        if rest is None:
+            return False
+        exchange.ended_clock = perf_counter()
+        note = functools.partial(self._sent, exchange, rest)
+        if rest or not h1.keep_alive:
+            self.post(note)
+        else:
+            server.mailbox.leave(note)
+            if not server.pool.is_ticking:  # looked at behind that, see there
+                self.post(_nothing)
+        return True
+
+    def _sent(self, exchange: Exchange, rest: bytes) -> None:
+        """A worker's note: it has sent the answer, all but the rest."""
+        if exchange is self.exchange and not self._transport.is_closing():
+            if rest:
+                self._transport.write(rest)
+            self._finish(exchange)
+            self._watch.note()
+
+    def _take_notes(self) -> None:
+        """A worker may have sent the answer already, behind which this client goes on.
+
+        Not at the end of the server: there the connection may be handed over, with what was read of
+        it up to now.
+        """
+        if not self._server.is_draining:
+            self._server.mailbox.deliver()
+
     def flush(self, exchange: Exchange) -> None:
         """Send what the worker has made. Posted by the worker, at most one at a time."""
         if exchange is not self.exchange or self._transport.is_closing():
             return
-        if self._is_lent:
-            if not exchange.claim():
-                # A worker is just reading or writing, for a moment.
-                self.post(functools.partial(self.flush, exchange))
-                return
-            self.take_back([])
         if exchange.begins_stream:
             self._notice_half_close(exchange)
         outcome = self._sender.flush(exchange)
@@ -419,12 +469,12 @@ class Connection(asyncio.Protocol):
         if self.exchange is None and self._h1.eof and not self._lingering:
             self._transport.close()
         else:
-            self._lend()
+            self._transport.resume_reading()
             self._watch.note()
 
     def break_off(self, exchange: Exchange) -> None:
         """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""
-        if not self._own():
+        if self._transport.is_closing():
             return
         self.exchange = None
         client_left = exchange.client_left
@@ -448,7 +498,7 @@ class Connection(asyncio.Protocol):
 
     def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
         """See `Carrier`. From here on this connection is the tunnel's."""
-        if exchange is not self.exchange or not self._own():
+        if exchange is not self.exchange or self._transport.is_closing():
             sock.close()
             return
 
@@ -507,11 +557,13 @@ class Connection(asyncio.Protocol):
 
     def announce_close(self) -> None:
         """The server stops: the next response is the last one."""
+        if isinstance(self._transport, SocketTransport) and self._transport.is_sending:
+            # A worker just says that it is not: it has looked whether the server stops, before.
+            self._server.loop.call_soon(self.announce_close)
+            return
         self._h1.announce_close()
         if self.exchange is not None and self.exchange.is_event_stream:
             self.exchange.end_stream()
-        if self.direct is not None and self.direct.recall():
-            self._transport.resume_reading()  # a request may have come already
 
     def secured(self) -> None:
         """The handshake of TLS is finished, whose end the client may not know of yet."""
@@ -536,7 +588,7 @@ class Connection(asyncio.Protocol):
 
         Half a head is no request yet: its sender has been promised nothing.
         """
-        if self.exchange is not None or self._is_lent or self._is_expected or self._hand_over():
+        if self.exchange is not None or self._is_expected or self._hand_over():
             return
         if self._is_new():
             # Its first request may be on the way, and nobody else can take a session of TLS.
@@ -569,9 +621,6 @@ class Connection(asyncio.Protocol):
             or transport.get_write_buffer_size()
         ):
             return False
-        if self.direct is not None and self._server.poller is not None:
-            # The open file lives on in the other process, and so would its registration here.
-            self._server.poller.forget(self.direct)
         give(transport.detach(), h1.buffered_data)
         self.connection_lost(None)
         return True
@@ -582,17 +631,10 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End now, whatever is under way."""
-        exchange = self.exchange
-        if self._is_lent and not (exchange is not None and exchange.claim()):
-            # A worker is just reading or writing: it gives the connection back in a moment, and
-            # until then its descriptor must stay what it is.
-            self._cut_due = True
-            return
-        self._own()
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.close()
-            self._observe(exchange, complete=False)
+            self._observe(exchange, complete=exchange.ended)
             self._sender.cut_file()
         self._transport.abort()
 
@@ -616,7 +658,7 @@ class Connection(asyncio.Protocol):
             status_code=exchange.status_code,
             body_sent=exchange.sent,
             started_at=exchange.started_at,
-            duration=perf_counter() - exchange.started_clock,
+            duration=(exchange.ended_clock or perf_counter()) - exchange.started_clock,
             client=self.client,
             complete=complete,
             client_left=client_left,
@@ -632,8 +674,11 @@ class Connection(asyncio.Protocol):
         if self._lingering or self._transport.is_closing():
             return Phase.NOTHING  # that has a time of its own
         if exchange is not None and not exchange.ended:
-            is_read = self._is_lent or self._transport.is_reading()
-            is_waited_for = h1.receiving is Receiving.BODY and is_read and not h1.is_holding_back
+            is_waited_for = (
+                h1.receiving is Receiving.BODY
+                and self._transport.is_reading()
+                and not h1.is_holding_back
+            )
             return Phase.BODY if is_waited_for else Phase.NOTHING
         if h1.receiving is not Receiving.HEAD:
             return Phase.NOTHING
@@ -645,15 +690,6 @@ class Connection(asyncio.Protocol):
         """See `Watched`."""
         return self._transport.taken() if isinstance(self._transport, SocketTransport) else 0
 
-    def reclaim(self) -> bool:
-        """See `Watched`."""
-        if not self._is_lent:
-            return True
-        if self.direct is not None and self.direct.recall():
-            self._transport.resume_reading()
-            return True
-        return False
-
     def resting_since(self) -> int | None:
         """See `Member`."""
         rests = self.phase() in (Phase.FIRST_BYTE, Phase.REST)
@@ -661,7 +697,7 @@ class Connection(asyncio.Protocol):
 
     def give_way(self) -> None:
         """See `Member`."""
-        if self.reclaim() and self.resting_since() is not None:
+        if self.resting_since() is not None:
             self.expire(Phase.REST, None)
 
     def expire(self, phase: Phase, failure: RemoteProtocolError | None) -> None:
@@ -678,62 +714,9 @@ class Connection(asyncio.Protocol):
         elif not self._has_unread():
             self._transport.close()
 
-    # -- the short way, see aserve.server.direct -----------------------------------------
 
-    @property
-    def _is_lent(self) -> bool:
-        return self.direct is not None and self.direct.lent
-
-    def _lend(self) -> None:
-        """Let the workers have the connection, when it is at rest in every respect.
-
-        Not while all threads are busy: the loop would have to take it back.
-        """
-        if (
-            self.direct is not None
-            and self.exchange is None
-            and self._h1.receiving is Receiving.HEAD
-            and not (self._h1.buffered or self._h1.eof or self._lingering)
-            and not (self._server.is_draining or self._transport.is_closing())
-            and not self._server.pool.is_full
-            and self._transport.get_write_buffer_size() == 0
-            and not cast(SocketTransport, self._transport).is_ahead
-        ):
-            self._transport.pause_reading()
-            self.direct.lend()
-        else:
-            self._transport.resume_reading()
-
-    def _own(self) -> bool:
-        """The connection is the loop's again; False when it is closed already."""
-        if self.direct is not None:
-            self.direct.lent = False
-        if self._cut_due:
-            self._cut_due = False
-            self.cut()
-        return not self._transport.is_closing()
-
-    def take_back(self, events: list[Event]) -> None:
-        """See `aserve.server.direct`: go on as if the loop had read it."""
-        if not self._own():
-            return
-        self._transport.resume_reading()
-        self._handle(events)
-        self._watch.note()
-        if self._server.is_draining:
-            self.close_if_idle()
-
-    def closed_by_worker(self) -> None:
-        """See `aserve.server.direct`."""
-        cast(SocketTransport, self._transport).closed_elsewhere()
-        self.connection_lost(None)
-
-    def finish_answer(self, exchange: Exchange, rest: bytes) -> None:
-        """See `aserve.server.direct`: the answer is complete, but not all of it is sent."""
-        if self._own() and exchange is self.exchange:
-            self._transport.write(rest)
-            self._finish(exchange)
-            self._watch.note()
+def _nothing() -> None:
+    """To be posted: the loop delivers what was left there before."""
 
 
 def _client_certificate(transport: asyncio.BaseTransport) -> Environ:

@@ -2,9 +2,8 @@
 
 Threads. The loop thread makes the exchange, gathers the body, and takes the outbox's items to
 the transport. One worker thread calls `run`, which calls the application and, through it,
-the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A worker that has read a small
-request itself makes the exchange, too, and sends a whole answer past the outbox; see
-`aserve.server.direct`.
+the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A whole answer it may send by itself:
+see `Connection.send_now`.
 
 No lock. `_items` is a deque (append and popleft are atomic); `_queued` is written by the
 worker only and `_flushed` by the loop only, so their difference may be late but never wrong;
@@ -46,7 +45,7 @@ from .tunnel import OfferedSocket
 # What may stand between the server and the application.
 _OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
 
-__all__ = ["Carrier", "Direct", "Exchange"]
+__all__ = ["Carrier", "Exchange"]
 
 _log: Final = get_logger("aserve.error")
 
@@ -69,6 +68,10 @@ class Carrier(Protocol):
     post: Callable[[Callable[[], object]], None]
 
     # In any thread:
+
+    def send_now(self, exchange: Exchange, response: Response, body: bytes) -> bool:
+        """Send a complete response past the outbox; False when that is not for a worker to do."""
+        ...
 
     def tell_error(self, record: ErrorRecord) -> None:
         """The application has failed; the client is told next."""
@@ -105,29 +108,12 @@ class Carrier(Protocol):
         ...
 
 
-class Direct(Protocol):
-    """The short way from the worker to the client, as an exchange uses it. Worker thread."""
-
-    def answer(self, exchange: Exchange, response: Response, body: bytes) -> None:
-        """Send a complete response; the exchange's lease was claimed before."""
-        ...
-
-    def give_back(self) -> None:
-        """Leave the connection to the loop; the exchange's lease was claimed before."""
-        ...
-
-    def end(self) -> None:
-        """The server has ended the exchange, and this is the connection's last one. Loop thread."""
-        ...
-
-
 class Exchange:
     """See the module's docstring.
 
     Args:
         connection: Where the request came from.
         request: Its head.
-        direct: Set when it is made by a worker that has the connection for itself.
     """
 
     __slots__ = (
@@ -137,7 +123,6 @@ class Exchange:
         "_is_over",
         "_is_reported",
         "_items",
-        "_lease",
         "_parts",
         "_queued",
         "_space",
@@ -145,9 +130,9 @@ class Exchange:
         "client_left",
         "closed",
         "connection",
-        "direct",
         "dispatched",
         "ended",
+        "ended_clock",
         "gate",
         "has_begun",
         "is_event_stream",
@@ -161,14 +146,9 @@ class Exchange:
         "stream",
     )
 
-    can_wait = True
-
-    def __init__(self, connection: Carrier, request: Request, direct: Direct | None = None) -> None:
+    def __init__(self, connection: Carrier, request: Request) -> None:
         self.connection = connection
         self.request = request
-        self.direct = direct
-        # Who takes the token has the connection: the worker that answers, or the loop.
-        self._lease: list[None] = []
         self.started_at = time()
         self.started_clock = perf_counter()
         # Request body.
@@ -190,6 +170,7 @@ class Exchange:
         self.status_code = 0
         self.sent = 0  # bytes of the response body
         self.ended = False  # the last byte of the response went to the transport
+        self.ended_clock = 0.0  # when a worker has sent it
         self.is_event_stream = False  # the answer never ends by itself
         self._is_over = False  # the server has ended it, because it stops
         self.is_taken = False  # by the app, for an upgrade; nothing is answered any more
@@ -205,18 +186,6 @@ class Exchange:
         target = request.path if is_secret else request.target
         return f"{request.method} {harmless_line(target.decode('latin-1'))}"
 
-    def lend(self) -> None:
-        """From here on, whoever claims the connection first has it. Its owner's thread."""
-        self._lease.append(None)
-
-    def claim(self) -> bool:
-        """Whether the connection is the caller's from here on; only the first gets it."""
-        try:
-            self._lease.pop()
-        except IndexError:
-            return False
-        return True
-
     # -- loop thread: the request's body -------------------------------------------------
 
     def collect(self, data: bytes) -> int:
@@ -228,14 +197,13 @@ class Exchange:
         self.body_size += len(data)
         return self.body_size
 
-    def start_stream(self, high_water: int, pull: Callable[[], bool] | None = None) -> StreamBody:
+    def start_stream(self, high_water: int) -> StreamBody:
         """From here on the body is a pipe; what was collected goes into it first."""
         connection = self.connection
         stream = self.stream = StreamBody(
             high_water,
             on_first_read=lambda: connection.post(connection.send_continue),
             on_resume=lambda: connection.post(connection.resume_body),
-            pull=pull,
             waiter=self,
             threads=native.threading,
         )
@@ -277,8 +245,6 @@ class Exchange:
         adds something at this moment adds it behind the end, where nobody looks.
         """
         self._is_over = self.client_left = True
-        if self.direct is not None:
-            self.direct.end()
         self._put(END_OF_MESSAGE)
 
     def close(self) -> None:
@@ -344,12 +310,7 @@ class Exchange:
 
     def _take(self, ours: socket.socket) -> None:
         self.is_taken = True
-        if self.direct is not None and self.claim():
-            self.direct.give_back()
         self.connection.post(functools.partial(self.connection.open_tunnel, self, ours))
-
-    def overdue(self) -> None:
-        """See `Job`. The loop looks after the client from the start."""
 
     def drop(self) -> None:
         """See `Job`. Its connection is cut."""
@@ -424,8 +385,6 @@ class Exchange:
         if self.is_taken:
             return
         self._items.append(item)
-        if self.direct is not None and self.claim():
-            self.direct.give_back()  # from here on it takes the long way
         if not self._flush_posted:
             self._flush_posted = True
             self.connection.post(functools.partial(self.connection.flush, self))
@@ -437,18 +396,12 @@ class Exchange:
     # The Sink of aserve.wsgi.response:
 
     def whole(self, response: Response, body: bytes) -> None:
-        """Queue a complete response."""
+        """Send a complete response, or leave it to the loop."""
         end_if_fork()
-        if self.direct is not None and self.claim():
-            self.direct.answer(self, response, body)
-        else:
-            self.queue_whole(response, body)
-
-    def queue_whole(self, response: Response, body: bytes) -> None:
-        """Leave a complete response to the loop."""
         self.has_begun = True
-        self._queued += len(body)
-        self._put(Whole(response, body))
+        if not (self.is_taken or self.connection.send_now(self, response, body)):
+            self._queued += len(body)
+            self._put(Whole(response, body))
 
     def head(self, response: Response) -> None:
         """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""

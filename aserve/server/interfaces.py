@@ -13,8 +13,8 @@ from ..types import Environ, WSGIApp
 from .clock import Clock
 from .gate import Gate
 from .mailbox import Mailbox
+from .meeting import Meeting
 from .patience import Patience
-from .poller import Poller
 from .pool import WorkerPool
 
 __all__ = ["Host", "Member"]
@@ -62,8 +62,8 @@ class Host(Protocol):
     clock: Clock
     mailbox: Mailbox
     pool: WorkerPool
-    poller: Poller | None
-    slow_paths: set[bytes]
+    # Where the loop is the server's own.
+    meeting: Meeting | None
     patience: Patience
     gate: Gate
     environ: Environ
@@ -78,8 +78,13 @@ class Host(Protocol):
         ...
 
     @property
+    def is_shut(self) -> bool:
+        """Whether `shutdown` was called, and the end may not have begun yet. Any thread."""
+        ...
+
+    @property
     def is_full(self) -> bool:
-        """Whether no more connections are to be let in. Any thread."""
+        """Whether no more connections are to be let in."""
         ...
 
     def make_room(self) -> bool:
@@ -87,11 +92,11 @@ class Host(Protocol):
         ...
 
     def add(self, connection: Member) -> None:
-        """A connection was made. Any thread."""
+        """A connection was made."""
         ...
 
     def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection. Any thread."""
+        """A handshake has become a connection."""
         ...
 
     def discard(self, connection: Member) -> None:

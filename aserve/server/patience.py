@@ -80,15 +80,11 @@ class Watched(Protocol):
     client: str
 
     def phase(self) -> Phase:
-        """What its client is waited for; a guess while a worker has the connection."""
+        """What its client is waited for."""
         ...
 
     def taken(self) -> int:
         """Bytes that the client has taken late: it changes while it takes some."""
-        ...
-
-    def reclaim(self) -> bool:
-        """The connection is the loop's from here on; False while a worker has it."""
         ...
 
     def expire(self, phase: Phase, failure: RemoteProtocolError | None) -> None:
@@ -120,22 +116,12 @@ class Watch:
         self.since = self.wheel.now
         self.is_new = True
         self.due = -1
-        # A worker that answers does not file it anew.
         self.wheel.file(self, patience.first_look)
-
-    # -- any thread that has the connection ----------------------------------------------
 
     def answered(self) -> None:
         """A request was answered; the connection is at rest, or soon will be."""
         self.is_new = False
         self.since = self.wheel.now
-
-    def received(self) -> None:
-        """A part of a body has come, and the rest is waited for."""
-        self.answered()
-        self.wheel.hasten(self, self._patience.turns[Phase.BODY])
-
-    # -- loop thread ---------------------------------------------------------------------
 
     def note(self, *, progress: bool = False) -> None:
         """Something has happened, perhaps another phase begins.
@@ -176,12 +162,9 @@ class Watch:
         left = self.since + turns - now
         if left > 0:
             return min(left, turns // _LOOKS or 1) if phase is Phase.SEND else left
-        if not connection.reclaim():
-            return 1  # a worker has it, for a moment or because it is not at rest at all
-        if connection.phase() is phase and self.since + turns <= now:
-            _log.debug("%s: time is up (%s)", connection.client, phase.value)
-            failure = self._patience.failure(phase) if phase in _BROKEN else None
-            connection.expire(phase, failure)
+        _log.debug("%s: time is up (%s)", connection.client, phase.value)
+        failure = self._patience.failure(phase) if phase in _BROKEN else None
+        connection.expire(phase, failure)
         return FAR
 
     def end(self) -> None:

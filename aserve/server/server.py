@@ -28,10 +28,9 @@ from .clock import Clock
 from .connection import Connection
 from .gate import Gate
 from .interfaces import Member
-from .job import Job
 from .mailbox import Mailbox
+from .meeting import Meeting, OwnLoop
 from .patience import Patience, shortest
-from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
 from .report import describe, is_at_prompt
 from .transport import SocketTransport
@@ -110,10 +109,7 @@ class Server:
         self.clock = Clock()
         self.mailbox = Mailbox(self.loop)
         self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty, self.mailbox.deliver)
-        # Where connections are at rest; None where each is read on the loop.
-        self.poller: Poller | None = None
-        # Where a worker is likely to be held up; see `aserve.server.direct`.
-        self.slow_paths: set[bytes] = set()
+        self.meeting: Meeting | None = None
         self._sockets = tuple(sockets)
         self._scheme = "https" if ssl_context is not None else "http"
         self._urls = urls_of(self._sockets, self._scheme)
@@ -122,7 +118,6 @@ class Server:
         self._ssl_context = ssl_context
         self._ca_pem = ca_pem
         self._listeners: list[Listener] = []
-        # Added to in any thread, so what goes through it takes a copy first.
         self._connections: set[Member] = set()
         self._most_connections = _most_connections(config.limit_connections)
         self._silent_until = 0
@@ -132,6 +127,7 @@ class Server:
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
         self._state = ServerState.STARTING
+        self.is_shut = False
         self._drain_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
         self._pool_empty = False
@@ -223,13 +219,12 @@ class Server:
         """
         self._move("start")
         close_in_forks(self)
-        if AVAILABLE:
-            self.poller = Poller()
+        if isinstance(self.loop, OwnLoop):
+            self.meeting = Meeting(self.pool, self.mailbox)
+            self.loop.before_sleep = self.meeting.meet
         self._listeners = [Listener(self, sock, self._ssl_context) for sock in self._sockets]
         for listener in self._listeners:
             listener.start()
-        if self.poller is not None:
-            self.pool.start(self.poller)
 
     def shutdown(
         self,
@@ -250,8 +245,7 @@ class Server:
                 sockets. With TLS only who has said nothing yet: what TLS knows of the others cannot
                 be moved, and they are closed.
         """
-        if self.poller is not None:
-            self.poller.shut()
+        self.is_shut = True
         # By the mailbox, which keeps the order of a thread: an app that calls this and then
         # answers gets its answer out as the last one.
         self.mailbox.post(lambda: self._begin_drain(grace, hand_over))
@@ -287,19 +281,18 @@ class Server:
     # -- connections ---------------------------------------------------------------------
 
     def add(self, connection: Member) -> None:
-        """A connection was made. Any thread."""
+        """A connection was made."""
         self._connections.add(connection)
-        if not self._wheel.is_turning:  # looked at behind `add`; who stops looks for connections
-            self._wheel.is_turning = True
-            self.mailbox.post(self._wheel.start)
-        if self._cut_all:  # looked at behind `add`; who cuts sets it first
-            self.mailbox.post(connection.cut)
+        if not self._wheel.is_turning:
+            self._wheel.start()
+        if self._cut_all:
+            self.loop.call_soon(connection.cut)
         elif self.is_draining:
             connection.announce_close()
 
     @property
     def is_full(self) -> bool:
-        """Whether no more connections are to be let in. Any thread."""
+        """Whether no more connections are to be let in."""
         return len(self._connections) >= self._most_connections
 
     def make_room(self) -> bool:
@@ -325,11 +318,9 @@ class Server:
         return bool(resting)
 
     def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection. Any thread."""
+        """A handshake has become a connection."""
         self.add(connection)
-        self._connections.discard(handshake)
-        if self.is_draining:  # the connection may have ended before
-            self.mailbox.post(self._changed.set)
+        self.discard(handshake)
 
     def discard(self, connection: Member) -> None:
         """A connection has ended."""
@@ -404,8 +395,7 @@ class Server:
             self._set_closed()
         elif self._state is ServerState.SERVING:
             self._move("shutdown")
-            if self.poller is not None:
-                self.poller.shut()
+            self.is_shut = True
             if hand_over is not None:
                 self._close_sockets()
                 self.hand_over = hand_over
@@ -418,6 +408,8 @@ class Server:
 
     def _set_closed(self) -> None:
         self._wheel.stop()
+        if isinstance(self.loop, OwnLoop) and self.meeting is not None:
+            self.loop.before_sleep = None
         self._move("closed")
         self._closed.set()
         self._closed_flag.set()
@@ -434,8 +426,6 @@ class Server:
         self._changed.set()
 
     def _on_pool_empty(self) -> None:
-        if self.poller is not None:
-            self.poller.close()
         self.mailbox.post(self._mark_pool_empty)
 
     def _mark_pool_empty(self) -> None:
@@ -494,15 +484,12 @@ class Server:
         """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
         is_empty = False
         while not (is_empty or self._cut):
-            arrived: list[Job] = []
-            is_empty = all(one.accept_all(arrived) for one in self._listeners)
+            is_empty = all(one.accept_all() for one in self._listeners)
             if is_empty:
                 self._close_sockets()
             # One turn reads what has arrived; the next one is behind it.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            for job in arrived:
-                job.drop()
             if not is_empty:
                 # Out of descriptors: who is idle leaves, and so does who is answered.
                 for connection in list(self._connections):

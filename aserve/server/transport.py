@@ -1,10 +1,12 @@
 """A connected socket as an asyncio transport that can be set aside.
 
-asyncio's own transport belongs to its loop for life, and costs a task and two turns of the
-loop to make. This one is ready at once, and while reading is paused and nothing waits to be
-written, the loop does not know the socket: another thread may use it.
+asyncio's own transport costs a task and two turns of the loop to make, and can neither be handed
+over to another process nor tell what the client has taken. This one is ready at once.
 
-Everything here runs on the loop thread.
+Everything here runs on the loop thread, except `send_now`. For that there are two flags, each
+written by one side only. The worker sets `_is_sending` and then looks whether the transport has
+ended; the loop ends it and then looks whether somebody is sending. So one of the two sees the
+other: a descriptor is never closed, and its number never used again, under a `send`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from ..safe_log import get_logger
@@ -84,6 +87,7 @@ class SocketTransport(asyncio.Transport):
         "_eof_due",
         "_fd",
         "_high",
+        "_is_sending",
         "_loop",
         "_low",
         "_paused",
@@ -116,6 +120,7 @@ class SocketTransport(asyncio.Transport):
         self._ended = False  # `connection_lost` has been called, or will be in the next turn
         self._high, self._low = 65_536, 16_384
         self._written_late = 0  # bytes that had to wait for the client
+        self._is_sending = False
 
     # -- reading -------------------------------------------------------------------------
 
@@ -137,10 +142,9 @@ class SocketTransport(asyncio.Transport):
             callback = self._on_readable_once if tells_once else self._on_readable
             self._loop.add_reader(self._fd, callback)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether something has been read from the socket that the protocol has not got yet."""
-        return False
+    def read_now(self) -> None:
+        """Look for data without being told of any: a new client has often spoken already."""
+        self._on_readable()
 
     def has_unread(self) -> bool:
         """Whether bytes have come that nobody has read."""
@@ -282,6 +286,33 @@ class SocketTransport(asyncio.Transport):
             self._paused = True
             self._protocol.pause_writing()
 
+    # -- a worker's exception ------------------------------------------------------------
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a worker is in `send_now`, for a moment."""
+        return self._is_sending
+
+    def send_now(self, make: Callable[[], bytes | None]) -> bytes | None:
+        """Send what `make` returns, and return what the kernel has not taken. A worker thread.
+
+        Args:
+            make: Called when the transport can send; None leaves it alone.
+
+        Returns:
+            None when nothing was made. Whatever else: it is the caller's to tell the loop.
+        """
+        self._is_sending = True
+        try:
+            if self._closing or self._buffer or (data := make()) is None:
+                return None
+            try:
+                return data[self._sock.send(data) :]
+            except OSError:
+                return data  # the loop tries again, and sees what is wrong
+        finally:
+            self._is_sending = False
+
     # -- the end -------------------------------------------------------------------------
 
     def is_closing(self) -> bool:
@@ -317,6 +348,9 @@ class SocketTransport(asyncio.Transport):
         self._loop.call_soon(self._tell, error)
 
     def _tell(self, error: Exception | None) -> None:
+        if self._is_sending:
+            self._loop.call_soon(self._tell, error)
+            return
         try:
             self._protocol.connection_lost(error)
         finally:
@@ -329,11 +363,6 @@ class SocketTransport(asyncio.Transport):
         self._closing = self._ended = True
         self._forget()
         return self._sock
-
-    def closed_elsewhere(self) -> None:
-        """Somebody else has closed the socket, and tells the protocol."""
-        self._closing = self._ended = True
-        self._forget()
 
     def _forget(self) -> None:
         # Without the circle a connection is freed at once, and not by the collector: with it, a

@@ -14,11 +14,6 @@ from aserve.server.pool import WorkerPool
 
 
 class _Job:
-    can_wait = True
-
-    def overdue(self) -> None:
-        pass
-
     def is_over(self) -> bool:
         return False
 
@@ -254,33 +249,6 @@ async def test_many_jobs_from_many_turns_are_all_run_once(
             await asyncio.sleep(0)
     await done.wait()
     assert set(counts.values()) == {1}
-    await pool.close()
-
-
-async def test_what_cannot_wait_is_dropped_when_all_threads_are_busy() -> None:
-    pool = _Pool(1)
-    gate = pool.gate()
-    await gate.began.wait()
-
-    class Impatient(_Job):
-        can_wait = False
-
-        def __init__(self) -> None:
-            self.dropped = asyncio.Event()
-
-        def run(self) -> None:
-            raise AssertionError("the thread was busy")
-
-        def drop(self) -> None:
-            self.dropped.set()
-
-    impatient = Impatient()
-    waits = pool.gate()
-    pool.pool.submit(impatient)
-    await impatient.dropped.wait()
-    gate.go.set()
-    await waits.began.wait()
-    waits.go.set()
     await pool.close()
 
 

@@ -10,21 +10,10 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
 from aserve.server.tls import TLSSocket
 
 from ..certificates import client_context, server_context
 from ..conformance.wsgi_server import DEADLINE, Client, LiveServer, chunked, request
-
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers read."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:
