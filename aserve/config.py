@@ -103,9 +103,9 @@ class Limits:
         65_536, "How much a client may send ahead of the answer that it waits for.",
         group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
-    # One socket buffer: a form or a JSON call arrives whole, and no thread waits for its bytes.
+    # A form, a JSON call or a photo arrives whole, and no thread waits for its bytes.
     body_buffer: int = declare(
-        65_536, "Request bodies up to this size are collected before a thread is taken.",
+        1_048_576, "Request bodies up to this size are collected before a thread is taken.",
         group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
     # A browser sends this much before it looks for an answer; beyond it, closing is cheaper.

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter, time
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from .. import native
 from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
@@ -220,6 +220,14 @@ class Exchange:
             return self._items.popleft()
         except IndexError:
             return None
+
+    def take_whole(self) -> Whole | None:
+        """A complete response, if that is all there is to send."""
+        items = self._items
+        if len(items) == 1 and type(items[0]) is Whole:
+            self._flush_posted = False
+            return cast(Whole, items.popleft())
+        return None
 
     @property
     def begins_stream(self) -> bool:

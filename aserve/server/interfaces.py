@@ -11,7 +11,7 @@ from ..config import ServerConfig
 from ..events import ErrorRecord, ExchangeRecord
 from ..types import Environ, WSGIApp
 from .clock import Clock
-from .gate import Gate
+from .gate import Collected, Gate
 from .mailbox import Mailbox
 from .meeting import Meeting
 from .patience import Patience
@@ -66,6 +66,7 @@ class Host(Protocol):
     meeting: Meeting | None
     patience: Patience
     gate: Gate
+    collected: Collected
     environ: Environ
     # Takes connections that are at rest when the server stops, and what was read of them.
     hand_over: Callable[[socket.socket, bytes], object] | None

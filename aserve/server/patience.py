@@ -7,15 +7,18 @@ whether it has lasted too long: see `aserve.server.wheel`.
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import Final, Protocol
 
 from ..config import Timeouts
 from ..errors import RemoteProtocolError
+from ..http.h1 import H1Connection
+from ..http.state import Receiving
 from ..safe_log import get_logger
 from .wheel import FAR, Wheel
 
-__all__ = ["Patience", "Phase", "Watch", "Watched", "shortest"]
+__all__ = ["Patience", "Phase", "Watch", "Watched", "phase_of", "shortest"]
 
 _log: Final = get_logger("aserve.error")
 
@@ -41,6 +44,39 @@ _BROKEN: Final = {
     Phase.HEAD: "the request's head did not arrive within {:g} s (head_timeout)",
     Phase.BODY: "nothing of the request's body arrived for {:g} s (body_timeout)",
 }
+
+
+def phase_of(
+    h1: H1Connection,
+    transport: asyncio.Transport,
+    *,
+    is_at_work: bool,
+    is_lingering: bool,
+    is_new: bool,
+) -> Phase:
+    """What a client is waited for.
+
+    Args:
+        h1: The state of its connection.
+        transport: Whether something waits to be sent, and whether somebody reads.
+        is_at_work: The app has a request of it.
+        is_lingering: What it sends is thrown away.
+        is_new: It has never said anything.
+    """
+    if transport.get_write_buffer_size():
+        return Phase.SEND
+    if is_lingering or transport.is_closing():
+        return Phase.NOTHING  # that has a time of its own
+    if is_at_work:
+        is_waited_for = (
+            h1.receiving is Receiving.BODY and transport.is_reading() and not h1.is_holding_back
+        )
+        return Phase.BODY if is_waited_for else Phase.NOTHING
+    if h1.receiving is not Receiving.HEAD:
+        return Phase.NOTHING
+    if h1.buffered:
+        return Phase.HEAD
+    return Phase.FIRST_BYTE if is_new else Phase.REST
 
 
 class Patience:
@@ -122,6 +158,18 @@ class Watch:
         """A request was answered; the connection is at rest, or soon will be."""
         self.is_new = False
         self.since = self.wheel.now
+
+    def works(self) -> None:
+        """As `note`, where the app is at work for all that has come, and nobody is waited for."""
+        self.is_new = False
+        self._phase = Phase.NOTHING
+
+    def rests(self) -> None:
+        """As `note`, where all is answered and nothing else has come."""
+        self.answered()
+        if self._phase is not Phase.REST:
+            self._phase = Phase.REST
+            self.wheel.hasten(self, self._patience.turns[Phase.REST])
 
     def note(self, *, progress: bool = False) -> None:
         """Something has happened, perhaps another phase begins.

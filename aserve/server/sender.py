@@ -72,6 +72,16 @@ class Sender:
         self.paused = False
         self._set_limits()
 
+    def write(self, exchange: Exchange, whole: Whole) -> Outcome:
+        """Write a complete response."""
+        try:
+            data = serialize_whole(exchange, self._h1, whole.response, whole.body)
+        except LocalProtocolError as error:
+            _log.error("%s: the response cannot be sent: %s", exchange, error)
+            return Outcome.BROKEN
+        self._transport.write(data)
+        return Outcome.ENDED
+
     def flush(self, exchange: Exchange) -> Outcome:
         """Write what the worker has made, as far as the client takes it."""
         out: list[bytes] = []

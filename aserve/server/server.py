@@ -26,7 +26,7 @@ from ..wsgi.file_wrapper import FileWrapper
 from .accepting import PAUSE, Handshake, Listener
 from .clock import Clock
 from .connection import Connection
-from .gate import Gate
+from .gate import Collected, Gate
 from .interfaces import Member
 from .mailbox import Mailbox
 from .meeting import Meeting, OwnLoop
@@ -126,6 +126,7 @@ class Server:
         self._wheel = Wheel(self.loop, shortest(config), self._needs_time, self._on_turn)
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
+        self.collected = Collected()
         self._state = ServerState.STARTING
         self.is_shut = False
         self._drain_task: asyncio.Task[None] | None = None

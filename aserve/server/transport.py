@@ -19,13 +19,17 @@ from typing import Any, Final, Protocol, cast
 
 from ..safe_log import get_logger
 
-__all__ = ["READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
+__all__ = ["MOMENT", "READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
 
 _log: Final = get_logger("aserve.error")
 
 # What one read takes at most. asyncio asks for 256 KiB, which the allocator fetches from the
 # system and gives back each time (20 us, where 128 KiB take 2.3 us in all).
 READ_SIZE: Final = 131_072
+
+# Until the loop looks again whether a worker is in the middle of a `send`. In its next turn would be
+# no sooner: it would only keep the interpreter lock from the worker.
+MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()
 
@@ -349,7 +353,7 @@ class SocketTransport(asyncio.Transport):
 
     def _tell(self, error: Exception | None) -> None:
         if self._is_sending:
-            self._loop.call_soon(self._tell, error)
+            self._loop.call_later(MOMENT, self._tell, error)
             return
         try:
             self._protocol.connection_lost(error)

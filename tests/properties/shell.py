@@ -22,7 +22,7 @@ from aserve.config import ServerConfig
 from aserve.events import ExchangeRecord
 from aserve.server.connection import Connection
 from aserve.server.exchange import Exchange
-from aserve.server.gate import Gate
+from aserve.server.gate import Collected, Gate
 from aserve.server.patience import Patience, shortest
 from aserve.server.server import Server
 from aserve.server.wheel import Wheel
@@ -271,6 +271,7 @@ class Shell:
         self.server = SimpleNamespace(
             patience=Patience(CONFIG, self.wheel),
             gate=Gate(self.mailbox.append),
+            collected=Collected(),
             config=CONFIG,
             app=app,
             environ={},

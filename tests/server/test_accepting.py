@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from aserve.server import accepting, connection
+from aserve.server import accepting, closing
 from aserve.server.connection import Connection
 
 from ..certificates import client_context
@@ -207,7 +207,7 @@ def test_a_handshake_under_way_is_finished_when_the_server_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The client was let in, so its request is answered, if it comes soon."""
-    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", DEADLINE)
+    monkeypatch.setattr(closing, "FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         client = HalfHandshake(live)
@@ -250,7 +250,7 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody else can go on with its session, and it cannot know that the code was replaced."""
-    monkeypatch.setattr(connection, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
+    monkeypatch.setattr(closing, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live, live.connect() as used:
         used.send(request())
         assert used.answer().body == b"hello "

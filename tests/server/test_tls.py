@@ -192,11 +192,11 @@ def test_a_truncated_upload_is_an_error_to_the_app() -> None:
         return []
 
     with LiveServer(app, tls=True) as live:
-        for header in ("Content-Length: 1000000", "Transfer-Encoding: chunked"):
+        for header in ("Content-Length: 2000000", "Transfer-Encoding: chunked"):
             entered.clear()
             done.clear()
             with live.connect() as client:
-                client.send(request("/", "POST", header) + b"fffff\r\n" + b"x" * 100_000)
+                client.send(request("/", "POST", header) + b"fffff1\r\n" + b"x" * 1_100_000)
                 assert entered.wait(DEADLINE)
                 client.sock.shutdown(socket.SHUT_RDWR)
             assert done.wait(DEADLINE)
