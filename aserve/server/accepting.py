@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..hosts import HostCheck
 from ..safe_log import get_logger
 from .connection import Connection
-from .interfaces import Host, Member
+from .interfaces import Host
+from .roster import Member
 from .transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class Listener:
             return
         try:
             for count in range(most):
-                if self._server.is_full:
+                if self._server.roster.is_full:
                     if not count:  # else perhaps nobody else waits
                         # What makes room is closed in the next turn.
-                        self._pause(0.0 if self._server.make_room() else PAUSE)
+                        self._pause(0.0 if self._server.roster.make_room() else PAUSE)
                     return
                 if not self._accept_one():
                     return
@@ -151,7 +152,7 @@ class Listener:
             transport.read_now()  # the request has often come already
         else:
             handshake = Handshake(self._server, sock, peername, self._context)
-            self._server.add(handshake)
+            self._server.roster.add(handshake)
             handshake.go_on()
         return True
 
@@ -292,7 +293,7 @@ class Handshake(Member):
     def _leave(self) -> None:
         self._read_no_more()
         self._server.patience.wheel.forget(self)
-        self._server.discard(self)
+        self._server.roster.discard(self)
 
     def _step(self) -> bool:
         """Go on; True when it is done, or when the client does not want one."""
@@ -332,5 +333,5 @@ class Handshake(Member):
             )
             connection.secured()
         self._server.patience.wheel.forget(self)
-        self._server.replace(self, connection)
+        self._server.roster.replace(self, connection)
         return connection

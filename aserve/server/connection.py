@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         self.can_send_files = filesend.AVAILABLE and transport.get_extra_info("sslcontext") is None
         self.environ = {**server.environ, **peer.as_environ(), **_client_certificate(transport)}
         self._watch = Watch(self, server.patience)
-        server.add(self)
+        server.roster.add(self)
         self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         self._closing.end()
         self._sender.abandon()
         self._watch.end()
-        self._server.discard(self)
+        self._server.roster.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -462,12 +462,12 @@ class Connection(asyncio.Protocol):
                 self.return_thread()
             self._tunnel = None
             self._observe(exchange, complete=True)
-            self._server.discard(tunnel)
+            self._server.roster.discard(tunnel)
 
         tunnel = Tunnel(self._server.loop, self._transport, sock, exchange, end)
         self._tunnel = tunnel
         self._watch.end()  # the app's, for as long as both like
-        self._server.replace(self, tunnel)
+        self._server.roster.replace(self, tunnel)
         tunnel.start(self._h1.buffered_data)
         if self._server.is_draining:
             tunnel.announce_close()

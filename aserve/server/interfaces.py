@@ -1,4 +1,4 @@
-"""What connections and their server know of each other, so that imports run one way only."""
+"""What connections know of their server, so that imports run one way only."""
 
 from __future__ import annotations
 
@@ -16,41 +16,9 @@ from .mailbox import Mailbox
 from .meeting import Meeting
 from .patience import Patience
 from .pool import WorkerPool
+from .roster import Roster
 
-__all__ = ["Host", "Member"]
-
-
-class Member(Protocol):
-    """A connection, as its server keeps it. Loop thread only."""
-
-    def announce_close(self) -> None:
-        """The next response is the last one."""
-        ...
-
-    def close_if_idle(self) -> None:
-        """Close now unless a request is open."""
-        ...
-
-    def cut(self) -> None:
-        """End now, whatever is under way."""
-        ...
-
-    def resting_since(self) -> int | None:
-        """The turn of the wheel since which nothing was asked; None while something is."""
-        ...
-
-    def give_way(self) -> None:
-        """Close, if it still rests."""
-        ...
-
-    def close_in_fork(self) -> None:
-        """See `aserve.forks.Holder`."""
-        ...
-
-    @property
-    def arriving(self) -> object | None:
-        """The exchange that no thread has yet."""
-        ...
+__all__ = ["Host"]
 
 
 class Host(Protocol):
@@ -60,6 +28,7 @@ class Host(Protocol):
     config: ServerConfig
     loop: asyncio.AbstractEventLoop
     clock: Clock
+    roster: Roster
     mailbox: Mailbox
     pool: WorkerPool
     # Where the loop is the server's own.
@@ -81,27 +50,6 @@ class Host(Protocol):
     @property
     def is_shut(self) -> bool:
         """Whether `shutdown` was called, and the end may not have begun yet. Any thread."""
-        ...
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connections are to be let in."""
-        ...
-
-    def make_room(self) -> bool:
-        """Close some that are at rest; False when there are none."""
-        ...
-
-    def add(self, connection: Member) -> None:
-        """A connection was made."""
-        ...
-
-    def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection."""
-        ...
-
-    def discard(self, connection: Member) -> None:
-        """A connection has ended."""
         ...
 
     @property

@@ -7,7 +7,6 @@ thread may use.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -23,16 +22,17 @@ from ..net.address import urls_of
 from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
-from .accepting import PAUSE, Handshake, Listener
+from .accepting import Handshake, Listener
 from .clock import Clock
 from .connection import Connection
+from .drain import Drain
 from .gate import Collected, Gate
-from .interfaces import Member
 from .mailbox import Mailbox
 from .meeting import Meeting, OwnLoop
 from .patience import Patience, shortest
 from .pool import WorkerPool
 from .report import describe, is_at_prompt
+from .roster import Roster
 from .transport import SocketTransport
 from .wheel import Wheel
 
@@ -42,19 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "Server", "ServerState"]
 
 _log: Final = get_logger("aserve.error")
-
-# How long an event stream that was ended has for the item under way and its `close()`: a view that
-# waits for the next event may wait for ever.
-_STREAM_SECONDS: Final = 0.2
-# When a person who stops the server is told what it waits for: most requests are over by then.
-_ANNOUNCE_SECONDS: Final = 0.1
-
-
-# Descriptors that connections never take: for the app's files, databases and children.
-_RESERVE: Final = 256
-
-# How often it is said that there are too many connections.
-_REPEAT_SECONDS: Final = 60.0
 
 
 class ServerState(Enum):
@@ -118,23 +105,18 @@ class Server:
         self._ssl_context = ssl_context
         self._ca_pem = ca_pem
         self._listeners: list[Listener] = []
-        self._connections: set[Member] = set()
-        self._most_connections = _most_connections(config.limit_connections)
-        self._silent_until = 0
         self.hand_over: Callable[[socket.socket, bytes], object] | None = None
         self.on_error: Callable[[ErrorRecord], object] | None = None
         self._wheel = Wheel(self.loop, shortest(config), self._needs_time, self._on_turn)
+        changed = asyncio.Event()
+        self.roster = Roster(self.loop, self._wheel, config.limit_connections, changed.set)
+        self._drain = Drain(self.loop, self.roster, self.pool, self.mailbox, changed)
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
         self.collected = Collected()
         self._state = ServerState.STARTING
         self.is_shut = False
         self._drain_task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
-        self._pool_empty = False
-        self._cut = False
-        self._cut_all = False
-        self._cut_reason = ""
         self._closed = asyncio.Event()
         self._closed_flag = native.threading.Event()  # the same, for other threads
         self.environ: Environ = self._environ_template()
@@ -281,53 +263,6 @@ class Server:
 
     # -- connections ---------------------------------------------------------------------
 
-    def add(self, connection: Member) -> None:
-        """A connection was made."""
-        self._connections.add(connection)
-        if not self._wheel.is_turning:
-            self._wheel.start()
-        if self._cut_all:
-            self.loop.call_soon(connection.cut)
-        elif self.is_draining:
-            connection.announce_close()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connections are to be let in."""
-        return len(self._connections) >= self._most_connections
-
-    def make_room(self) -> bool:
-        """Close those connections that rest for longest. Loop thread.
-
-        Returns:
-            Whether there were any; else who asks has to wait until one ends.
-        """
-        found = [(member.resting_since(), member) for member in list(self._connections)]
-        # Who came or was answered just now may be about to ask.
-        recent = self._wheel.now - 1
-        resting = [(since, one) for since, one in found if since is not None and since < recent]
-        resting.sort(key=lambda pair: pair[0])
-        for _, member in resting[: max(1, self._most_connections // 100)]:
-            member.give_way()
-        if self._wheel.now >= self._silent_until:
-            self._silent_until = self._wheel.now + self._wheel.turns(_REPEAT_SECONDS)
-            what = "those at rest are closed" if resting else "new ones wait until one ends"
-            _log.warning(
-                "%d connections are open, more are not let in (limit_connections, "
-                "or the system's limit of open files): %s", self._most_connections, what,
-            )  # fmt: skip
-        return bool(resting)
-
-    def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection."""
-        self.add(connection)
-        self.discard(handshake)
-
-    def discard(self, connection: Member) -> None:
-        """A connection has ended."""
-        self._connections.discard(connection)
-        self._changed.set()
-
     def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Take a connection over from another process; see `shutdown`. Loop thread.
 
@@ -343,7 +278,7 @@ class Server:
             return
         if self._ssl_context is not None:
             handshake = Handshake(self, sock, peername, self._ssl_context)
-            self.add(handshake)
+            self.roster.add(handshake)
             handshake.adopted(data)
             return
         connection = Connection(self)
@@ -352,7 +287,7 @@ class Server:
 
     def _needs_time(self) -> bool:
         """Whether the wheel has to turn: a server at rest has no timer."""
-        return self._state is not ServerState.CLOSED and bool(self._connections or self.pool.size)
+        return self._state is not ServerState.CLOSED and bool(self.roster or self.pool.size)
 
     def _on_turn(self) -> None:
         """Say which requests are stuck; each once."""
@@ -401,11 +336,10 @@ class Server:
                 self._close_sockets()
                 self.hand_over = hand_over
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
-            for connection in list(self._connections):
-                connection.announce_close()
-            self._drain_task = self.loop.create_task(self._drain(grace))
+            self.roster.announce_close()
+            self._drain_task = self.loop.create_task(self._end(grace))
         elif self._state is ServerState.DRAINING:
-            self.loop.call_later(grace, self._cut_now, "Cut, as asked again")
+            self.loop.call_later(grace, self._drain.cut, "Cut, as asked again")
 
     def _set_closed(self) -> None:
         self._wheel.stop()
@@ -415,94 +349,21 @@ class Server:
         self._closed.set()
         self._closed_flag.set()
 
-    def _under_way(self) -> list[str]:
-        """What keeps the server from closing, a line each."""
-        lines = [describe(running) for running in self.pool.running() if not running.job.is_over()]
-        arriving = [connection.arriving for connection in list(self._connections)]
-        return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
-
-    def _cut_now(self, reason: str) -> None:
-        self._cut = True
-        self._cut_reason = reason
-        self._changed.set()
-
     def _on_pool_empty(self) -> None:
-        self.mailbox.post(self._mark_pool_empty)
+        self.mailbox.post(self._drain.pool_is_empty)
 
-    def _mark_pool_empty(self) -> None:
-        self._pool_empty = True
-        self._changed.set()
-
-    async def _drain(self, grace: float) -> None:
-        self.mailbox.deliver()  # what workers left there without a wake-up
-        cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
-        patience = min(_ANNOUNCE_SECONDS, grace / 2)
-        announcement = self.loop.call_later(patience, self._announce, grace)
+    async def _end(self, grace: float) -> None:
         try:
-            await self._empty_backlog()
-            for connection in list(self._connections):
-                connection.close_if_idle()
-            await self._until(lambda: not self._connections)
-            if not self._connections:
-                # A response may be out while its `close()` still runs: the grace covers it too.
-                self.pool.close()
-                await self._let_jobs_end()
-            for line in self._under_way():
-                _log.warning("%s: %s", self._cut_reason, line)
+            await self._drain.run(grace, self._listeners, self._close_sockets)
         finally:
-            self._cut_all = True
-            for connection in list(self._connections):
-                connection.cut()
-            self.pool.close()
-            while self._connections:  # `abort` takes effect in the next turn of the loop
-                self._changed.clear()
-                await self._changed.wait()
-            cut_timer.cancel()
-            announcement.cancel()
             self._close_sockets()
             self._set_closed()
-
-    def _announce(self, grace: float) -> None:
-        for line in self._under_way():
-            _log.info("Waiting up to %g s for %s", grace, line)
-
-    async def _let_jobs_end(self) -> None:
-        """Wait for the workers; for those of event streams that were ended only a moment."""
-        while not (self._pool_empty or self._cut):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STREAM_SECONDS):
-                    await self._until(lambda: self._pool_empty)
-            if all(one.job.is_over() for one in self.pool.running()):
-                return
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition or for the end of the grace."""
-        while not condition() and not self._cut:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def _empty_backlog(self) -> None:
-        """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
-        is_empty = False
-        while not (is_empty or self._cut):
-            is_empty = all(one.accept_all() for one in self._listeners)
-            if is_empty:
-                self._close_sockets()
-            # One turn reads what has arrived; the next one is behind it.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            if not is_empty:
-                # Out of descriptors: who is idle leaves, and so does who is answered.
-                for connection in list(self._connections):
-                    connection.close_if_idle()
-                await asyncio.sleep(PAUSE)
-        self._close_sockets()
 
     def close_in_fork(self) -> None:
         """See `aserve.forks.Holder`."""
         for sock in self._sockets:
             sock.close()
-        for connection in self._connections:
+        for connection in self.roster:
             connection.close_in_fork()
 
     def _close_sockets(self) -> None:
@@ -511,18 +372,6 @@ class Server:
         self._listeners.clear()
         for sock in self._sockets:
             sock.close()
-
-
-def _most_connections(limit: int) -> int:
-    """The limit, or what the system allows, without a reserve for the files of the app."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return limit
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return limit
-    return max(1, min(limit, files - min(_RESERVE, files // 4)))
 
 
 def _port_of(sockets: Sequence[socket.socket]) -> int:

@@ -27,8 +27,8 @@ _log: Final = get_logger("aserve.error")
 # system and gives back each time (20 us, where 128 KiB take 2.3 us in all).
 READ_SIZE: Final = 131_072
 
-# Until the loop looks again whether a worker is in the middle of a `send`. In its next turn would be
-# no sooner: it would only keep the interpreter lock from the worker.
+# Until the loop looks again whether a worker is in the middle of a `send`. In its next turn would
+# be no sooner: it would only keep the interpreter lock from the worker.
 MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()

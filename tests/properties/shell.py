@@ -286,8 +286,7 @@ class Shell:
                 submit=self.queue.append, is_full=False, grow=lambda: True, shrink=lambda: None
             ),
             loop=SimpleNamespace(call_later=self._call_later),
-            add=lambda _: self._count(1),
-            discard=lambda _: self._count(-1),
+            roster=SimpleNamespace(add=lambda _: self._count(1), discard=lambda _: self._count(-1)),
             observe=lambda make: self.records.append(make()),
         )
         self.connection = Connection(cast(Server, self.server))

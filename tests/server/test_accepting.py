@@ -58,7 +58,7 @@ def test_a_burst_is_served(loop: str, tls: bool) -> None:
         for client in clients:
             assert client.answer().body == b"hello you"
             client.sock.close()
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -129,7 +129,7 @@ def test_when_all_threads_are_busy_the_loop_accepts() -> None:
             assert late[0].answer().status == 400
             late[1].send(request())
             late[2].sock.close()
-            live.until(lambda: len(live.server._connections) == 4)
+            live.until(lambda: len(live.server.roster) == 4)
             go.set()
             for client in (*slow, late[1]):
                 assert client.answer().status == 200
@@ -145,7 +145,7 @@ def test_mute_handshakes_cost_no_thread_and_delay_nobody() -> None:
         for _ in range(5):
             assert live.get().body == b"hello "
         assert live.server.pool.size <= 2
-        live.until(lambda: len(live.server._connections) == 64)
+        live.until(lambda: len(live.server.roster) == 64)
         live.server.shutdown(grace=60)
         live.join()
         for sock in mute:
@@ -228,7 +228,7 @@ def test_a_handshake_is_cut(said: bytes) -> None:
         assert live.get().status == 200
         with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
             sock.sendall(said)
-            live.until(lambda: len(live.server._connections) == 1)
+            live.until(lambda: len(live.server.roster) == 1)
             live.server.shutdown(grace=0)
             live.join()
             with contextlib.suppress(ConnectionResetError):
@@ -258,7 +258,7 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
             socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock,
             client_context().wrap_socket(sock, server_hostname="127.0.0.1") as client,
         ):
-            live.until(lambda: sum(type(one) is Connection for one in live.server._connections) > 1)
+            live.until(lambda: sum(type(one) is Connection for one in live.server.roster) > 1)
             live.server.shutdown(grace=60, hand_over=lambda sock, data: None)
             assert used.sock.recv(1) == b""  # whoever was answered before is closed
             client.sendall(request())
@@ -319,9 +319,9 @@ def test_connections_at_rest_are_handed_over(size: int) -> None:
             used.send(request("/again")[:size])  # half a request goes along
             busy.send(request("/slow"))
             assert begun.wait(DEADLINE)
-            first.until(lambda: len(first.server._connections) == 3)
+            first.until(lambda: len(first.server.roster) == 3)
             first.server.shutdown(60, hand_over=give)
-            first.until(lambda: len(first.server._connections) == 1)
+            first.until(lambda: len(first.server.roster) == 1)
             for client, said in ((used, size), (fresh, 0)):
                 client.send(request("/again")[said:])
                 assert client.answer().body == b"hello "

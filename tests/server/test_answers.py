@@ -61,7 +61,7 @@ def test_a_worker_sends_a_whole_answer_by_itself(loop: str) -> None:
         assert client.answer().status == 200
         assert client.answer()["connection"] == "close"
         assert client.rest() == b""
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
         records = [live.record() for _ in range(3)]
     paths = [record.request.target for record in records if record.request is not None]
     assert paths == [b"/held", b"/next", b"/last"]
@@ -257,7 +257,7 @@ def test_a_cut_at_a_random_moment_ends_everything(
         for thread in threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()
-    assert not live.server._connections
+    assert not live.server.roster
 
 
 def test_a_long_body_is_held_back_while_the_app_does_not_read_it() -> None:
@@ -278,7 +278,7 @@ def test_a_long_body_is_held_back_while_the_app_does_not_read_it() -> None:
         sender.start()
 
         def is_held_back() -> bool:
-            connection: Any = next(iter(live.server._connections), None)
+            connection: Any = next(iter(live.server.roster), None)
             exchange = connection and connection.exchange
             begun = exchange is not None and exchange.status_code == 200
             return begun and not connection._transport.is_reading()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
+from aserve.server import roster
 
 from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
 
@@ -59,7 +59,7 @@ def test_new_ones_wait_while_all_are_busy() -> None:
             with live.connect() as late:
                 late.send(request())
                 assert "wait until one ends" in log.wait_for("limit_connections")
-                assert len(live.server._connections) == 2
+                assert len(live.server.roster) == 2
                 first.sock.close()
                 late.until(b"begun")
                 go.set()
@@ -74,4 +74,4 @@ def test_the_system_s_limit_counts_with_a_reserve(monkeypatch: pytest.MonkeyPatc
         (resource.RLIM_INFINITY, 10_000),
     ):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert server_module._most_connections(10_000) == most
+        assert roster.most_connections(10_000) == most

@@ -51,7 +51,7 @@ def best_time(live: LiveServer) -> float:
 def test_mute_clients_and_half_bodies_starve_nobody(sent: int) -> None:
     with LiveServer(echo, threads=THREADS) as live:
         with many(live, 200), many(live, 64, HEAD + BODY[:sent]) as halves:
-            live.until(lambda: len(live.server._connections) >= 264)
+            live.until(lambda: len(live.server.roster) >= 264)
             assert best_time(live) < SOON
             for client in halves:
                 client.send(BODY[sent:])

@@ -56,7 +56,7 @@ def test_a_client_that_says_nothing_is_closed(tls: bool) -> None:
         with client_of(live) as sock:
             assert read_to_end(sock) == b""
         assert monotonic() - began >= SHORT
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
 def test_a_connection_at_rest_is_closed(tls: bool) -> None:
@@ -207,7 +207,7 @@ def test_a_client_that_takes_nothing_is_cut(tls: bool, caplog: pytest.LogCapture
             assert "taken nothing of the answer to GET /" in log.wait_for("send_timeout")
             assert monotonic() - began >= SHORT
             assert left.wait(DEADLINE)
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
 def test_a_client_that_takes_its_answer_slowly_gets_it() -> None:

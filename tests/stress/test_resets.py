@@ -71,7 +71,7 @@ def live(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
     caplog.set_level(logging.INFO)
     with LiveServer(app, tls=request.param) as live:
         yield live
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
         live.until(lambda: not live.server.pool.running())
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert "Traceback" not in caplog.text
