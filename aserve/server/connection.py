@@ -372,10 +372,10 @@ class Connection(asyncio.Protocol):
         if exchange is not self.exchange or self._transport.is_closing():
             return
         sender = self._sender
-        if not sender.paused and (whole := exchange.take_whole()) is not None:
+        if not sender.paused and (whole := exchange.outbox.take_whole()) is not None:
             outcome = sender.write(exchange, whole)  # by far the most
         else:
-            if exchange.begins_stream:
+            if not exchange.status_code and exchange.outbox.begins_stream:
                 self._closing.notice_half_close(exchange)
             outcome = sender.flush(exchange)
         if outcome is Outcome.ENDED:

@@ -5,9 +5,8 @@ the transport. One worker thread calls `run`, which calls the application and, t
 the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A whole answer it may send by itself:
 see `Connection.send_now`.
 
-No lock. `_items` is a deque (append and popleft are atomic); `_queued` is written by the
-worker only and `_flushed` by the loop only, so their difference may be late but never wrong;
-`closed` only ever goes from False to True. A plain GET allocates no lock and no event.
+No lock: what goes from one to the other goes through the `Outbox`, the `StreamBody`, or messages;
+`closed` only ever goes from False to True.
 
 Allowed to block: the worker, in `data` and `file`, until the client has read enough or left.
 The loop never blocks here.
@@ -19,15 +18,12 @@ import contextlib
 import functools
 import io
 import socket
-import threading
-from collections import deque
 from collections.abc import Callable
 from time import perf_counter, time
-from types import TracebackType
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from .. import native
-from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
+from ..errors import ClientDisconnected, RemoteProtocolError
 from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
 from ..forks import end_if_fork
 from ..harmless import harmless_line
@@ -38,12 +34,10 @@ from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
+from .failure import report
 from .gate import Gate
-from .outbox import ABORT, FileTurn, Item, Whole
+from .outbox import ABORT, FileTurn, Item, Outbox, Whole
 from .tunnel import OfferedSocket
-
-# What may stand between the server and the application.
-_OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
 
 __all__ = ["Carrier", "Exchange"]
 
@@ -51,8 +45,6 @@ _log: Final = get_logger("aserve.error")
 
 # Of the HTML standard, "Server-sent events": open until one side does not want it any more.
 _EVENT_STREAM: Final = b"text/event-stream"
-# How long a worker waits for its client before it lends its thread: most are quicker.
-_PATIENCE_SECONDS: Final = 0.005
 
 
 class Carrier(Protocol):
@@ -117,15 +109,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_flush_posted",
-        "_flushed",
         "_is_lending",
         "_is_over",
         "_is_reported",
-        "_items",
         "_parts",
-        "_queued",
-        "_space",
         "body_size",
         "client_left",
         "closed",
@@ -138,6 +125,7 @@ class Exchange:
         "is_event_stream",
         "is_taken",
         "is_waiting",
+        "outbox",
         "request",
         "sent",
         "started_at",
@@ -161,11 +149,7 @@ class Exchange:
         self._is_lending = False
         self._is_reported = False
         # Response.
-        self._items: deque[Item] = deque()
-        self._queued = 0
-        self._flushed = 0
-        self._flush_posted = False
-        self._space: threading.Event | None = None
+        self.outbox = Outbox(connection.high_water, connection.low_water)
         self.has_begun = False  # to answer
         self.status_code = 0
         self.sent = 0  # bytes of the response body
@@ -214,38 +198,6 @@ class Exchange:
 
     # -- loop thread: the response -------------------------------------------------------
 
-    def next_item(self) -> Item | None:
-        """The next thing to send, or None."""
-        try:
-            return self._items.popleft()
-        except IndexError:
-            return None
-
-    def take_whole(self) -> Whole | None:
-        """A complete response, if that is all there is to send."""
-        items = self._items
-        if len(items) == 1 and type(items[0]) is Whole:
-            self._flush_posted = False
-            return cast(Whole, items.popleft())
-        return None
-
-    @property
-    def begins_stream(self) -> bool:
-        """Whether the next thing to send is the head of an answer that comes in pieces."""
-        return not self.status_code and bool(self._items) and type(self._items[0]) is Response
-
-    def begin_flush(self) -> int:
-        """The number of items to send now; what the worker adds later posts another flush."""
-        self._flush_posted = False
-        return len(self._items)
-
-    def flushed(self, size: int) -> None:
-        """The transport has taken `size` bytes: let the worker go on when there is room."""
-        self._flushed += size
-        space = self._space
-        if space is not None and self._pending <= self.connection.low_water:
-            space.set()
-
     def end_stream(self) -> None:
         """The server stops: the answer ends behind what was made of it so far. Loop thread.
 
@@ -258,13 +210,9 @@ class Exchange:
     def close(self) -> None:
         """Nothing more can be sent or read; whoever waits is told. Idempotent."""
         self.closed = self.client_left = True
-        if self._space is not None:
-            self._space.set()
         if self.stream is not None:
             self.stream.fail(ClientDisconnected("the client left before it sent the whole body"))
-        while (item := self.next_item()) is not None:
-            if isinstance(item, FileTurn):
-                item.granted.set()
+        self.outbox.close()
 
     # -- worker thread -------------------------------------------------------------------
 
@@ -337,7 +285,7 @@ class Exchange:
         if self.is_taken and isinstance(error, ConnectionError | StopIteration):
             return  # how frameworks say that there is nothing to answer any more
         try:
-            self._report(error, is_cut=writer.started)
+            report(self, error, is_cut=writer.started)
         except Exception:
             # A handler of the app's, or an exception that cannot be formatted. The client waits.
             with contextlib.suppress(Exception):
@@ -349,20 +297,6 @@ class Exchange:
         else:
             text = "The application failed; its log says why."
             self._put(Whole(*simple_response(500, text)))
-
-    def _report(self, error: BaseException, *, is_cut: bool) -> None:
-        if isinstance(error, RemoteProtocolError):
-            # It let out what reading the body raised: the client's fault, not its own.
-            _log.info("%s: the client broke the request's body: %s", self, error)
-            return
-        try:
-            if isinstance(error, WSGIError):
-                _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
-            else:
-                shown = error.with_traceback(_without_own_frames(error.__traceback__))
-                _log.error("%s: the application raised an exception", self, exc_info=shown)
-        finally:
-            self.connection.tell_error(ErrorRecord(self.request, error, is_cut))
 
     def waits(self) -> None:
         """See `Waiter`: others may have the thread meanwhile."""
@@ -389,17 +323,9 @@ class Exchange:
         """See `Job`."""
         return self._is_over
 
-    def _put(self, item: Item) -> None:
-        if self.is_taken:
-            return
-        self._items.append(item)
-        if not self._flush_posted:
-            self._flush_posted = True
+    def _put(self, item: Item, size: int = 0) -> None:
+        if not self.is_taken and self.outbox.put(item, size):
             self.connection.post(functools.partial(self.connection.flush, self))
-
-    @property
-    def _pending(self) -> int:
-        return self._queued - self._flushed
 
     # The Sink of aserve.wsgi.response:
 
@@ -408,18 +334,17 @@ class Exchange:
         end_if_fork()
         self.has_begun = True
         if not (self.is_taken or self.connection.send_now(self, response, body)):
-            self._queued += len(body)
-            self._put(Whole(response, body))
+            self._put(Whole(response, body), len(body))
 
     def head(self, response: Response) -> None:
-        """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
+        """Queue the head."""
         end_if_fork()
         self.has_begun = True
         self.is_event_stream = any(
             name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
             for name, value in response.headers
         )
-        self._items.append(response)
+        self.outbox.put_head(response)
 
     def data(self, data: bytes) -> None:
         """Queue a piece of the body; blocks while the client is too far behind.
@@ -430,14 +355,9 @@ class Exchange:
         end_if_fork()
         if self.closed or self._is_over:
             raise ClientDisconnected("the client left before it got the whole response")
-        if not data:
-            return
-        if self.is_taken:
-            return
-        self._queued += len(data)
-        self._put(data)
-        if self._pending > self.connection.high_water:
-            self._wait_for_space()
+        if data and not self.is_taken:
+            self._put(data, len(data))
+            self.outbox.wait_for_space(self)
 
     def file(self, descriptor: int, offset: int, size: int) -> int | None:
         """Send a part of a file; see `Sink.file`. The thread is lent while the client is slow.
@@ -476,10 +396,8 @@ class Exchange:
         sent = 0
         for piece in filesend.read(descriptor, offset, size):
             sent += len(piece)
-            self._queued += len(piece)
-            self._put(piece)
-            if self._pending > self.connection.high_water:
-                self._wait_for_space()
+            self._put(piece, len(piece))
+            self.outbox.wait_for_space(self)
             if self.closed:
                 raise ClientDisconnected("the client left while a file was sent")
         return sent
@@ -487,26 +405,3 @@ class Exchange:
     def end(self) -> None:
         """The response is complete."""
         self._put(END_OF_MESSAGE)
-
-    def _wait_for_space(self) -> None:
-        if self._space is None:
-            self._space = native.threading.Event()
-        while True:
-            # Cleared first: a flush between the test and the wait sets it again.
-            self._space.clear()
-            if self.closed or self._pending <= self.connection.low_water:
-                return
-            if not self._space.wait(_PATIENCE_SECONDS):
-                self.waits()
-                try:
-                    self._space.wait()
-                finally:
-                    self.goes_on()
-
-
-def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback that starts in the application, which is what its author wants to see."""
-    start = trace
-    while start is not None and start.tb_frame.f_globals.get("__package__") in _OWN_PACKAGES:
-        start = start.tb_next
-    return start or trace

@@ -89,8 +89,8 @@ class Sender:
         # Only what is here now; a worker that adds more asks for another flush. Else one that
         # makes items faster than they are sent would keep the loop in here for ever, and over
         # a connection that is lost the news of it could not come in.
-        for _ in range(exchange.begin_flush()):
-            if self.paused or exchange.ended or (item := exchange.next_item()) is None:
+        for _ in range(exchange.outbox.begin_flush()):
+            if self.paused or exchange.ended or (item := exchange.outbox.next_item()) is None:
                 break
             try:
                 data = self._serialize(exchange, item)
@@ -141,7 +141,7 @@ class Sender:
         if type(item) is Whole:
             return serialize_whole(exchange, h1, item.response, item.body)
         if type(item) is bytes:
-            exchange.flushed(len(item))
+            exchange.outbox.flushed(len(item))
             if h1.has_body:
                 exchange.sent += len(item)
             return h1.send(Data(item))

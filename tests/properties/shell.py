@@ -55,7 +55,7 @@ class Worker:
         self._done = False
         self._commands: SimpleQueue[tuple[str, int]] = SimpleQueue()
         # The two places where a worker may wait for the loop say so.
-        exchange._space = _Event(self)
+        exchange.outbox._space = _Event(self)
         if exchange.stream is not None:
             exchange.stream._changed = _Condition(self)
         self._thread = threading.Thread(target=self._run, daemon=True)

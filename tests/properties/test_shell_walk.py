@@ -204,7 +204,7 @@ class ShellWalk(RuleBasedStateMachine):
         assert len([worker for worker in at_work if not worker.exchange.closed]) <= 1
         for worker in self.shell.workers:
             # One item beyond the mark, because it is noticed behind the item.
-            assert worker.exchange._pending <= CONFIG.send_buffer + max(YIELDED)
+            assert worker.exchange.outbox.pending <= CONFIG.send_buffer + max(YIELDED)
 
     @precondition(lambda self: self.lost)
     @rule(peace=PEACE)
