@@ -233,6 +233,7 @@ def test_pin_is_asked_for_again_when_the_cookie_is_old(visit: Visit, server: Sit
     server.answers["eval"] = run
     pin.fill("1")
     pin.press("Enter")
+    expect(field).to_be_focused()  # behind the answer; until then it is hidden, with its text
     expect(field).to_have_value("item")  # nothing that was typed is lost
     field.press("Enter")
     expect(console.get_by_role("log")).to_have_text(">>> item<b>item</b>")
