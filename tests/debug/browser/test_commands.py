@@ -348,6 +348,7 @@ def test_parts_ask_for_the_pin_one_time(visit: Visit, server: Site) -> None:
     first = page.locator('.chosen [data-do="expand"]').first
     first.click()
     dialog = page.get_by_role("dialog", name="This needs the PIN")
+    expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator(".chosen .parts")).to_have_text("This needs the PIN.")
