@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import h11
+import pytest
 
 from aserve import Server, open_server
 from aserve.api import Hooks
@@ -31,6 +33,7 @@ __all__ = [
     "ServerInThread",
     "chunked",
     "connect",
+    "no_time_passes",
     "raw_exchange",
     "read_to_end",
     "request_bytes",
@@ -83,6 +86,18 @@ def response(status_code: int = 200, *headers: tuple[bytes, bytes]) -> Response:
     """A response event; `content_length` follows from the headers."""
     lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
     return Response(status_code, b"Reason", headers, lengths[0] if lengths else None)
+
+
+@contextlib.contextmanager
+def no_time_passes() -> Iterator[None]:
+    """While the block runs, nothing is due on a loop of asyncio: what ends has waited for no timer.
+
+    A server that would wait a moment, or its grace, waits for ever; and no machine is too slow.
+    """
+    now = monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.BaseEventLoop, "time", lambda _: now)
+        yield
 
 
 class ConnPair:

@@ -37,8 +37,11 @@ class Changes:
         apps = sys.modules.get("django.apps")
         if apps is None or not apps.apps.ready:
             return None
-        from django.utils import autoreload
+        from django.utils import autoreload, translation
 
+        # The receivers for translations are connected where these are used first: in a command of
+        # `manage.py` before it runs, in a WSGI application not before its first request.
+        translation.get_language()
         reloader = autoreload.BaseReloader()
         for _, answer in autoreload.autoreload_started.send_robust(sender=reloader):
             if isinstance(answer, Exception):

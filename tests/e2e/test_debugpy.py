@@ -30,27 +30,26 @@ LINE = 4
 Message = dict[str, Any]
 
 
-def _connect(port: int) -> socket.socket:
-    """The adapter names its port before it listens there, and again between two clients."""
-    while True:
-        with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
-
-
 class Session:
     """One connection of an editor to the adapter.
 
     Args:
-        port: The adapter's.
-        path: The file with the breakpoint.
-        more: What tells which process is meant.
+        sock: Connected to the adapter; the session closes it.
     """
 
-    def __init__(self, port: int, path: Path, **more: Any) -> None:
-        self._sock = _connect(port)
-        self._file = self._sock.makefile("rb")
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb")
         self._number = 0
         self._unread: list[Message] = []
+
+    def begin(self, path: Path, **more: Any) -> None:
+        """Attach, with a breakpoint.
+
+        Args:
+            path: The file with the breakpoint.
+            more: What tells which process is meant.
+        """
         self._reply(self.send("initialize", adapterID="test", pathFormat="path"))
         attached = self.send("attach", **{"justMyCode": True, **more})
         self.event("initialized")
@@ -94,24 +93,73 @@ class Session:
                 return message
             self._unread.append(message)
 
-    def close(self) -> None:
-        """The end of this session."""
-        # Not only closed: another thread reads from it.
+    def cut(self) -> None:
+        """End this session; a thread that reads from it sees the end."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it, once no thread uses it."""
+        self._file.close()
         self._sock.close()
 
 
+class Editor:
+    """The sessions of an editor, and its threads. `close()` leaves none of them behind."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: list[Session] = []
+        self._threads: list[threading.Thread] = []
+        self._closed = threading.Event()
+
+    def open(self, port: int) -> Session:
+        """A session with the adapter at a port.
+
+        It names its port before it listens there, and again between two clients.
+        """
+        while not self._closed.is_set():
+            with contextlib.suppress(ConnectionRefusedError):
+                session = Session(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE))
+                with self._lock:
+                    self._sessions.append(session)
+                    if self._closed.is_set():
+                        session.cut()
+                return session
+        raise ConnectionAbortedError
+
+    def start(self, work: Any, *arguments: Any) -> None:
+        """Do something in a thread, until the session that it is about has ended."""
+
+        def run() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                work(*arguments)
+
+        thread = threading.Thread(target=run)
+        with self._lock:
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """In any case: the adapter is a process of debugpy's own, and ends with the last."""
+        with self._lock:
+            self._closed.set()
+            for session in self._sessions:
+                session.cut()
+        # One that is just being opened is cut by who opens it, and starts threads that end.
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        for session in self._sessions:
+            session.close()
+
+
 @pytest.fixture
-def sessions() -> Iterator[list[Session]]:
-    """Closed in any case: the adapter is a process of debugpy's own, and ends with the last."""
-    made: list[Session] = []
-    yield made
-    for session in made:
-        session.close()
+def editor() -> Iterator[Editor]:
+    with contextlib.closing(Editor()) as editor:
+        yield editor
 
 
-def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Session]) -> None:
+def test_an_editors_breakpoints(tmp_path: Path, start: Start, editor: Editor) -> None:
     """`python -m debugpy -m aserve`: each process is announced, and stops where it is told."""
     app = tmp_path / "app.py"
     app.write_text(APP)
@@ -121,8 +169,8 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Ses
         sys.executable, "-Xfrozen_modules=off", "-m", "debugpy", "--listen", f"127.0.0.1:{adapter}",
         "--wait-for-client", "-m", "aserve", "app.py", "--port", "0", "--reload", raw=True,
     )  # fmt: skip
-    main = Session(adapter, app)
-    sessions.append(main)
+    main = editor.open(adapter)
+    main.begin(app)
     stops: queue.Queue[None] = queue.Queue()
 
     def drive(session: Session) -> None:
@@ -136,11 +184,11 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Ses
         while True:
             body = main.event("debugpyAttach")
             port = body.pop("connect")["port"]
-            sessions.append(Session(port, app, **body))
-            threading.Thread(target=quietly, args=(drive, sessions[-1]), daemon=True).start()
+            session = editor.open(port)
+            session.begin(app, **body)
+            editor.start(drive, session)
 
-    attaching = threading.Thread(target=quietly, args=(attach,), daemon=True)
-    attaching.start()
+    editor.start(attach)
     port = child.port
     assert ask(port) == (200, "oneone")
     stops.get(timeout=DEADLINE)
@@ -152,9 +200,3 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, sessions: list[Ses
     child.send(signal.SIGTERM)
     assert child.process.wait(DEADLINE) == 0
     assert "greenlets" not in child.errors
-
-
-def quietly(work: Any, *arguments: Any) -> None:
-    """The end of the session is the end of the work."""
-    with contextlib.suppress(OSError, ValueError):
-        work(*arguments)

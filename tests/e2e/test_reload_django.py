@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +24,19 @@ FILES = {
     "ROOT_URLCONF = 'site1.urls'\nINSTALLED_APPS = ['aserve.contrib.django', 'parts']\n"
     "ALLOWED_HOSTS = ['*']\nWSGI_APPLICATION = 'site1.wsgi.application'\n"
     "TEMPLATES = [{'BACKEND': 'django.template.backends.django.DjangoTemplates',\n"
-    "    'DIRS': [Path(__file__).parent / 'templates']}]\n",
+    "    'DIRS': [Path(__file__).parent / 'templates']}]\n"
+    "LANGUAGE_CODE = 'de'\nLOCALE_PATHS = [Path(__file__).parent / 'locale']\n",
     "site1/wsgi.py": "import os\n"
     "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n"
     "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
     "site1/urls.py": "import os\nfrom django.http import HttpResponse\n"
     "from django.shortcuts import render\nfrom django.urls import path\nimport parts.apps\n"
+    "from django.utils.translation import gettext\n"
     "def state(request):\n"
     "    return HttpResponse(f'{os.getpid()} {parts.apps.SEEN}')\n"
     "page = lambda request: render(request, 'page.html')\n"
-    "urlpatterns = [path('', page), path('state', state)]\n",
+    "word = lambda request: HttpResponse(f\"{os.getpid()} {gettext('a word')}.\")\n"
+    "urlpatterns = [path('', page), path('state', state), path('word', word)]\n",
     "site1/templates/page.html": "T1 {{ 1 }}",
     # A library of components, say, whose files are neither templates nor modules.
     "parts/__init__.py": "",
@@ -58,6 +62,20 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return tmp_path
+
+
+def catalogue(translation: str) -> bytes:
+    """A `.mo` file, as in the GNU gettext manual, section 10.3."""
+    texts = {"": "Content-Type: text/plain; charset=UTF-8\n", "a word": translation}
+    offset = 28 + 16 * len(texts)
+    tables, body = b"", b""
+    for column in (texts.keys(), texts.values()):
+        for text in column:
+            tables += struct.pack("<II", len(text), offset + len(body))
+            body += text.encode() + b"\0"
+    second_table = 28 + 8 * len(texts)
+    head = struct.pack("<7I", 0x950412DE, 0, len(texts), 28, second_table, 0, offset)
+    return head + tables + body
 
 
 Serve = Callable[[], tuple[Child, int]]
@@ -101,3 +119,14 @@ def test_templates_and_files_of_receivers(folder: Path, serve: Serve) -> None:
     (folder / "pieces" / "ask.piece").write_text("2")
     child.wait_for(r"Detected change in '.*ask\.piece', reloading")
     assert until(port, "[]", "/state").split()[0] != pid
+
+
+def test_translations(folder: Path, serve: Serve) -> None:
+    path = folder / "site1" / "locale" / "de" / "LC_MESSAGES" / "django.mo"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(catalogue("one"))
+    child, port = serve()
+    pid = ask(port, "/state")[1].split()[0]
+    for translation in ("one", "two", "three"):
+        path.write_bytes(catalogue(translation))
+        assert until(port, f" {translation}.", "/word") == f"{pid} {translation}.", child.errors

@@ -94,17 +94,21 @@ async def test_a_file_that_is_emptied_first_is_told_of_once(
     path = tmp_path / "app.py"
     path.write_text("ONE = 1\n")
     async with watch() as (watcher, told):
-        seen = asyncio.Event()
+        seen, written = asyncio.Event(), asyncio.Event()
+        look_again = watcher._look_again
 
-        async def never(paths: Iterable[str]) -> None:
+        async def look_when_written(paths: Iterable[str]) -> None:
             seen.set()
+            await written.wait()
+            await look_again(paths)
 
         await watcher.adopt({str(path): ""}, ())
-        with monkeypatch.context() as patch, path.open("w") as file:  # truncates
-            patch.setattr(watcher, "_look_again", never)
+        monkeypatch.setattr(watcher, "_look_again", look_when_written)
+        with path.open("w") as file:  # truncates
             await asyncio.wait_for(seen.wait(), DEADLINE)
             assert told.empty()
             file.write("ONE = 2\n")
+        written.set()
         assert await soon(told) == [Change(str(path), "edited")]
         # Behind the second look, too.
         path.write_text("ONE = 3\n")

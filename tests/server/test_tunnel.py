@@ -18,6 +18,8 @@ from aserve.events import ExchangeRecord
 from aserve.server.tunnel import FrameMeter
 from aserve.types import Environ, StartResponse
 
+from ..helpers import no_time_passes
+
 DEADLINE = 20
 UPGRADE = b"GET /%b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
@@ -58,10 +60,10 @@ class App:
                 while data := sock.recv(1000):
                     self.heard += data
                 self.returned.wait(DEADLINE)
+                self.held = sock
                 sock.sendall(b"\x88\x02\x03\xe8")
                 if self.must_close:
                     sock.close()
-                self.held = sock
 
             threading.Thread(target=answer).start()
             return []
@@ -213,20 +215,24 @@ def test_nothing_of_the_app_follows_that(app: App, server: aserve.ServerThread) 
 
 @pytest.mark.parametrize("must_close", [True, False])
 def test_a_thread_of_the_apps_writes_last(
-    app: App, server: aserve.ServerThread, must_close: bool, monkeypatch: pytest.MonkeyPatch
+    app: App, server: aserve.ServerThread, must_close: bool
 ) -> None:
     """The view has returned: the thread reads the end, answers, and has a second to close."""
-    seconds = 2 * DEADLINE if must_close else 0.1
-    monkeypatch.setattr("aserve.server.tunnel._HOLDER_SECONDS", seconds)
     app.must_close = must_close
     with connect(server) as client:
-        client.sendall(UPGRADE % (b"thread", b"echo"))
-        assert read(client, len(SWITCHING)) == SWITCHING
-        app.returned.set()
-        assert read(client, 4) == b"\x88\x02\x03\xe8"
+        with no_time_passes():
+            client.sendall(UPGRADE % (b"thread", b"echo"))
+            assert read(client, len(SWITCHING)) == SWITCHING
+            app.returned.set()
+            assert read(client, 4) == b"\x88\x02\x03\xe8"
+            assert app.held is not None
+            if must_close:
+                assert client.recv(100) == b""
+            else:  # it is waited for
+                app.held.sendall(b"more")
+                assert read(client, 4) == b"more"
         assert client.recv(100) == b""
-    if app.held is not None:
-        app.held.close()
+    app.held.close()
 
 
 def test_at_the_end_no_frame_is_broken_up(app: App, server: aserve.ServerThread) -> None:

@@ -233,6 +233,7 @@ def test_pin_is_asked_for_again_when_the_cookie_is_old(visit: Visit, server: Sit
     server.answers["eval"] = run
     pin.fill("1")
     pin.press("Enter")
+    expect(field).to_be_focused()  # behind the answer; until then it is hidden, with its text
     expect(field).to_have_value("item")  # nothing that was typed is lost
     field.press("Enter")
     expect(console.get_by_role("log")).to_have_text(">>> item<b>item</b>")
@@ -347,6 +348,7 @@ def test_parts_ask_for_the_pin_one_time(visit: Visit, server: Site) -> None:
     first = page.locator('.chosen [data-do="expand"]').first
     first.click()
     dialog = page.get_by_role("dialog", name="This needs the PIN")
+    expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator(".chosen .parts")).to_have_text("This needs the PIN.")
