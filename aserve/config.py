@@ -277,10 +277,6 @@ class ServerConfig(Limits, Timeouts, ReloadConfig):
         5.0, "How long running requests may finish at the end, before they are cut.",
         group="Serving", metavar="SECONDS", unit="seconds", check=between(0, 86_400),
     )  # fmt: skip
-    loop: Literal["auto", "asyncio", "uvloop"] = declare(
-        "auto", "Event loop of the command line; auto takes uvloop when it is installed.",
-        group="Serving", choices=("auto", "asyncio", "uvloop"),
-    )  # fmt: skip
 
     reload: bool | None = declare(
         None, "Load the app anew when its files change; without a word from you on a terminal, and "
@@ -383,7 +379,6 @@ class ServerOptions(TypedDict, total=False):
     threads: int
     processes: int
     grace: float
-    loop: Literal["auto", "asyncio", "uvloop"]
     extra_files: tuple[str, ...]
     exclude_patterns: tuple[str, ...]
     watch: tuple[str, ...]

@@ -32,7 +32,7 @@ class Plan:
     """How to measure.
 
     Args:
-        aserve_python: The interpreter that has aserve (and Flask, and uvloop).
+        aserve_python: The interpreter that has aserve (and Flask).
         rivals_python: The interpreter of the peers.
         rounds: How many times each server takes its turn.
         seconds: How long one turn takes.
