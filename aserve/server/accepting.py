@@ -221,7 +221,7 @@ class Handshake(Member):
             return
         connection = self._become_connection()
         if self._server.is_draining:
-            connection.close_if_idle()  # which waits for the request behind a handshake
+            connection.membership.close_if_idle()  # which waits for the request behind a handshake
 
     def look(self, now: int) -> int:
         """See `Timed`: its time is not prolonged by what comes."""
@@ -331,7 +331,7 @@ class Handshake(Member):
             connection.connection_made(
                 TLSTransport(loop, self._sock, self._peername, connection, self._channel)
             )
-            connection.secured()
+            connection.membership.secured()
         self._server.patience.wheel.forget(self)
-        self._server.roster.replace(self, connection)
+        self._server.roster.discard(self)
         return connection

@@ -8,8 +8,7 @@ Ends of a connection:
   (RFC 9112 section 9.6);
 - a response breaks midway: the connection is closed without an end of the message, and
   reset where the end of the connection would have looked like one;
-- the server stops: it is handed over to another process where there is one, and else closed as
-  soon as it is at rest, behind what was sent before the client could know.
+- the server stops: see `aserve.server.membership`.
 """
 
 from __future__ import annotations
@@ -17,20 +16,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 import socket
 import struct
-from time import perf_counter
-from typing import Final, Protocol
+from typing import Final
 
+from ..errors import RemoteProtocolError
 from ..http.h1 import H1Connection
-from ..http.state import Receiving
+from ..http.response import simple_response
+from ..http.state import Receiving, Sending
+from ..safe_log import get_logger
+from .carrier import Carrier
 from .exchange import Exchange
 from .interfaces import Host
+from .records import refusal_of
 from .sender import Sender
 from .transport import SocketTransport, waiting_in_kernel
 
 __all__ = ["DOUBT_SECONDS", "LINGER_SECONDS", "Closing"]
+
+_log: Final = get_logger("aserve.error")
 
 # nginx's lingering_timeout: how long a client may go on sending after the last answer.
 LINGER_SECONDS: Final = 5.0
@@ -38,22 +42,6 @@ LINGER_SECONDS: Final = 5.0
 # How long nothing may be sent to a client that has closed its half in the middle of an answer. A
 # program that only says "that was all" does so at once, and a quick answer has begun by then.
 DOUBT_SECONDS: Final = 0.1
-
-# At the end of a server, how long a client that has just finished its handshake may take to send
-# its first request.
-FIRST_REQUEST_SECONDS: Final = 0.05
-# At a reload nobody waits for that end, and a machine that is busy with it may stall the client.
-FIRST_REQUEST_AT_RELOAD_SECONDS: Final = 1.0
-
-
-class Ending(Protocol):
-    """A connection, as its end is arranged."""
-
-    exchange: Exchange | None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.BaseProtocol`."""
-        ...
 
 
 class Closing:
@@ -71,12 +59,9 @@ class Closing:
     """
 
     __slots__ = (
-        "_after_read",
         "_connection",
         "_drained",
         "_h1",
-        "_is_expected",
-        "_secured_at",
         "_sender",
         "_server",
         "_timer",
@@ -86,21 +71,18 @@ class Closing:
 
     def __init__(
         self,
-        connection: Ending,
+        connection: Carrier[Exchange],
         server: Host,
         h1: H1Connection,
         transport: asyncio.Transport,
         sender: Sender,
     ) -> None:
-        self._connection: Ending | None = connection
+        self._connection: Carrier[Exchange] | None = connection
         self._server = server
         self._h1 = h1
         self._transport = transport
         self._sender = sender
-        self._after_read = False
         self._drained = 0  # bytes of an unread body thrown away
-        self._is_expected = False
-        self._secured_at = -math.inf  # when a handshake of TLS was finished
         self._timer: asyncio.TimerHandle | None = None
         self.is_lingering = False
 
@@ -123,7 +105,7 @@ class Closing:
         if self.is_lingering or connection is None:
             return
         self.is_lingering = True
-        connection.exchange = None
+        connection.take_exchange()
         if self._transport.is_closing():
             return
         if self._h1.eof:  # nothing more can come
@@ -146,7 +128,44 @@ class Closing:
         if self._drained > self._server.config.drain_body:
             self.linger()
 
+    def refuse(self, failure: RemoteProtocolError, client: str) -> None:
+        """Answer a broken request with its 4xx, and read nothing more as a request."""
+        connection = self._connection
+        if connection is None:
+            return
+        exchange = connection.take_exchange()
+        if self._h1.sending in (Sending.IDLE, Sending.PENDING):
+            status = failure.status_hint
+            response, body = simple_response(status, f"{failure}.")
+            self._transport.write(self._h1.send_whole(response, body))
+            _log.info("Refused a request from %s with %d: %s", client, status, failure)
+            request = exchange.request if exchange is not None else None
+            head = self._h1.failed_head
+            self._server.observe(lambda: refusal_of(request, head, status, len(body), client))
+        self.linger()
+
     # -- the client may have left --------------------------------------------------------
+
+    def half_closed(self, exchange: Exchange | None) -> bool:
+        """The client has closed its half; whether ours stays open for an answer."""
+        cut = self._h1.receive_eof()
+        if exchange is None or self.is_lingering:
+            return False
+        exchange.client_left = True
+        if cut and not exchange.dispatched:
+            return False
+        if cut and exchange.stream is not None:
+            exchange.close()
+            return False
+        # A client may close its half after a request and wait for the answer (`nc -N`). One that
+        # closes in the middle of an answer has probably left: the application is told at its
+        # next step, however long it would go on by itself (B59).
+        if self._h1.sending is Sending.BODY and not (self._h1.all_sent and self._h1.buffered):
+            if self._h1.all_sent:
+                exchange.close()
+                return False
+            self.doubt(exchange)
+        return self._transport.can_write_eof()
 
     def doubt(self, exchange: Exchange, sent: int = -1) -> None:
         """The client has closed its half in the middle of the answer: see whether it has left.
@@ -196,78 +215,3 @@ class Closing:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
-
-    # -- the server stops ----------------------------------------------------------------
-
-    def secured(self) -> None:
-        """The handshake of TLS is finished, whose end the client may not know of yet."""
-        self._secured_at = perf_counter()
-
-    def close_if_idle(self) -> None:
-        """Close now when no request is open, else after its response.
-
-        Half a head is no request yet: its sender has been promised nothing.
-        """
-        connection = self._connection
-        if connection is None or connection.exchange is not None:
-            return
-        if self._is_expected or self.hand_over():
-            return
-        if self._is_new():
-            # Its first request may be on the way, and nobody else can take a session of TLS.
-            self._is_expected = True
-            self._secured_at = -math.inf  # one time
-            self._server.loop.call_later(self._first_seconds, self._expect_no_more)
-        elif self.has_unread():
-            # It was sent before the client could know of the end, so it is answered.
-            self._after_read = True
-        else:
-            self._transport.close()
-
-    def read(self) -> None:
-        """Something was read and understood."""
-        if self._after_read:
-            self._after_read = False
-            self.close_if_idle()
-
-    def has_unread(self) -> bool:
-        """Whether bytes have come that nobody has read."""
-        transport = self._transport
-        return isinstance(transport, SocketTransport) and transport.has_unread()
-
-    def hand_over(self) -> bool:
-        """Give the connection to another process, if there is one that takes it.
-
-        Between two requests only. What was read of the next one goes along.
-        """
-        give, transport, h1 = self._server.hand_over, self._transport, self._h1
-        connection = self._connection
-        if (
-            give is None
-            or connection is None
-            or type(transport) is not SocketTransport
-            or connection.exchange is not None
-            or h1.receiving not in (Receiving.HEAD, Receiving.COMPLETE)
-            or h1.eof
-            or self.is_lingering
-            or transport.is_closing()
-            or transport.get_write_buffer_size()
-        ):
-            return False
-        give(transport.detach(), h1.buffered_data)
-        connection.connection_lost(None)
-        return True
-
-    @property
-    def _first_seconds(self) -> float:
-        is_reload = self._server.hand_over is not None
-        return FIRST_REQUEST_AT_RELOAD_SECONDS if is_reload else FIRST_REQUEST_SECONDS
-
-    def _expect_no_more(self) -> None:
-        self._is_expected = False
-        self.close_if_idle()
-
-    def _is_new(self) -> bool:
-        """Whether a client of TLS has finished its handshake just before the end."""
-        age = perf_counter() - self._secured_at
-        return age < self._first_seconds and self._h1.is_unused

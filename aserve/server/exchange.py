@@ -3,7 +3,7 @@
 Threads. The loop thread makes the exchange, gathers the body, and takes the outbox's items to
 the transport. One worker thread calls `run`, which calls the application and, through it,
 the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A whole answer it may send by itself:
-see `Connection.send_now`.
+see `Answers.send_now`.
 
 No lock: what goes from one to the other goes through the `Outbox`, the `StreamBody`, or messages;
 `closed` only ever goes from False to True.
@@ -18,86 +18,33 @@ import contextlib
 import functools
 import io
 import socket
-from collections.abc import Callable
 from time import perf_counter, time
-from typing import Final, Protocol
+from typing import Final
 
 from .. import native
 from ..errors import ClientDisconnected, RemoteProtocolError
-from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
+from ..events import END_OF_MESSAGE, Request, Response
 from ..forks import end_if_fork
 from ..harmless import harmless_line
 from ..http.response import simple_response
 from ..safe_log import get_logger
-from ..types import Environ, InputStream, WSGIApp
+from ..types import Environ, InputStream
 from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
+from .carrier import Carrier
 from .failure import report
 from .gate import Gate
 from .outbox import ABORT, FileTurn, Item, Outbox, Whole
 from .tunnel import OfferedSocket
 
-__all__ = ["Carrier", "Exchange"]
+__all__ = ["Exchange"]
 
 _log: Final = get_logger("aserve.error")
 
 # Of the HTML standard, "Server-sent events": open until one side does not want it any more.
 _EVENT_STREAM: Final = b"text/event-stream"
-
-
-class Carrier(Protocol):
-    """A connection, as its exchange uses it from the worker thread. Nothing here changes."""
-
-    app: WSGIApp
-    environ: Environ
-    client: str
-    high_water: int
-    low_water: int
-    can_send_files: bool
-    send_timeout: float
-    post: Callable[[Callable[[], object]], None]
-
-    # In any thread:
-
-    def send_now(self, exchange: Exchange, response: Response, body: bytes) -> bool:
-        """Send a complete response past the outbox; False when that is not for a worker to do."""
-        ...
-
-    def tell_error(self, record: ErrorRecord) -> None:
-        """The application has failed; the client is told next."""
-        ...
-
-    def lend_thread(self) -> bool:
-        """The worker waits for a client, and no code of the app runs in it. False: too many do."""
-        ...
-
-    def return_thread(self) -> None:
-        """It is back."""
-        ...
-
-    # Posted, and so called on the loop thread:
-
-    def flush(self, exchange: Exchange) -> None:
-        """Send what is in the outbox of the exchange."""
-        ...
-
-    def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
-        """The app has taken the connection; the socket is the other end of its own."""
-        ...
-
-    def end_tunnel(self) -> None:
-        """And it has ended."""
-        ...
-
-    def send_continue(self) -> None:
-        """Tell the client to send its body."""
-        ...
-
-    def resume_body(self) -> None:
-        """Read on: what was buffered of the body is used up."""
-        ...
 
 
 class Exchange:
@@ -134,7 +81,7 @@ class Exchange:
         "stream",
     )
 
-    def __init__(self, connection: Carrier, request: Request) -> None:
+    def __init__(self, connection: Carrier[Exchange], request: Request) -> None:
         self.connection = connection
         self.request = request
         self.started_at = time()
@@ -149,7 +96,7 @@ class Exchange:
         self._is_lending = False
         self._is_reported = False
         # Response.
-        self.outbox = Outbox(connection.high_water, connection.low_water)
+        self.outbox = Outbox(connection.config.send_buffer)
         self.has_begun = False  # to answer
         self.status_code = 0
         self.sent = 0  # bytes of the response body
@@ -384,7 +331,7 @@ class Exchange:
                 turn.descriptor, descriptor, offset, size,
                 is_cut=lambda: self.closed,
                 on_wait=self.waits,
-                patience=self.connection.send_timeout,
+                patience=self.connection.config.send_timeout,
             )  # fmt: skip
         finally:
             self.goes_on()

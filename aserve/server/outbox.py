@@ -68,15 +68,14 @@ class Outbox:
     """See the module's docstring.
 
     Args:
-        high: Bytes of the body from which the worker waits.
-        low: Bytes at which it goes on.
+        high: Bytes of the body from which the worker waits; it goes on at half of them.
     """
 
     __slots__ = ("_flushed", "_high", "_is_posted", "_items", "_low", "_queued", "_space")
 
-    def __init__(self, high: int, low: int) -> None:
+    def __init__(self, high: int) -> None:
         self._high = high
-        self._low = low
+        self._low = high // 2
         self._items: deque[Item] = deque()
         self._queued = 0
         self._flushed = 0

@@ -101,11 +101,6 @@ class Roster:
         elif self._is_announced:
             member.announce_close()
 
-    def replace(self, old: Member, new: Member) -> None:
-        """One has become another: a handshake a connection, a connection a tunnel."""
-        self.add(new)
-        self.discard(old)
-
     def discard(self, member: Member) -> None:
         """One has left."""
         self._members.discard(member)

@@ -199,6 +199,8 @@ class TLSTransport(SocketTransport):
         channel: TLS on the socket, behind the handshake.
     """
 
+    can_send_now = False  # OpenSSL wants one thread at a time
+
     __slots__ = ("_channel",)
 
     def __init__(

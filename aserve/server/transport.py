@@ -15,7 +15,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from ..safe_log import get_logger
 
@@ -83,6 +83,9 @@ class SocketTransport(asyncio.Transport):
         protocol: Told of everything but `connection_made`, which the caller does.
         channel: What to read from and write to, when it is more than the socket.
     """
+
+    # Whether a worker may send, see `send_now`.
+    can_send_now: ClassVar[bool] = True
 
     __slots__ = (
         "_buffer",

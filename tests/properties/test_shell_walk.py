@@ -185,8 +185,8 @@ class ShellWalk(RuleBasedStateMachine):
     @rule()
     def drain(self) -> None:
         self.shell.server.is_draining = True
-        self.shell.connection.announce_close()
-        self.shell.connection.close_if_idle()
+        self.shell.connection.membership.announce_close()
+        self.shell.connection.membership.close_if_idle()
 
     @precondition(lambda self: self.may_end and not self.shell.transport.is_closing())
     @rule()

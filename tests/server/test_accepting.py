@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from aserve.server import accepting, closing
-from aserve.server.connection import Connection
+from aserve.server import accepting, membership
 
 from ..certificates import client_context
 from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
@@ -207,7 +206,7 @@ def test_a_handshake_under_way_is_finished_when_the_server_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The client was let in, so its request is answered, if it comes soon."""
-    monkeypatch.setattr(closing, "FIRST_REQUEST_SECONDS", DEADLINE)
+    monkeypatch.setattr(membership, "FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         client = HalfHandshake(live)
@@ -250,7 +249,7 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody else can go on with its session, and it cannot know that the code was replaced."""
-    monkeypatch.setattr(closing, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
+    monkeypatch.setattr(membership, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live, live.connect() as used:
         used.send(request())
         assert used.answer().body == b"hello "
@@ -258,7 +257,9 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
             socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock,
             client_context().wrap_socket(sock, server_hostname="127.0.0.1") as client,
         ):
-            live.until(lambda: sum(type(one) is Connection for one in live.server.roster) > 1)
+            live.until(
+                lambda: sum(type(one) is membership.Membership for one in live.server.roster) > 1
+            )
             live.server.shutdown(grace=60, hand_over=lambda sock, data: None)
             assert used.sock.recv(1) == b""  # whoever was answered before is closed
             client.sendall(request())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aserve.errors import LocalProtocolError
-from aserve.server import connection as connection_module
+from aserve.server import answers
 
 from ..certificates import client_context
 from ..conformance.wsgi_server import DEADLINE, LOOPS, LiveServer, request
@@ -122,7 +122,7 @@ def test_a_response_that_cannot_be_sent_ends_the_connection(
     def refuse(*_: object) -> bytes:
         raise LocalProtocolError("no such response")
 
-    monkeypatch.setattr(connection_module, "serialize_whole", refuse)
+    monkeypatch.setattr(answers, "serialize_whole", refuse)
     with LiveServer(hello) as live, live.connect() as client:
         client.send(request())
         assert client.rest() == b""
@@ -278,10 +278,10 @@ def test_a_long_body_is_held_back_while_the_app_does_not_read_it() -> None:
         sender.start()
 
         def is_held_back() -> bool:
-            connection: Any = next(iter(live.server.roster), None)
-            exchange = connection and connection.exchange
+            member: Any = next(iter(live.server.roster), None)
+            exchange = member and member._connection.exchange
             begun = exchange is not None and exchange.status_code == 200
-            return begun and not connection._transport.is_reading()
+            return begun and not member._transport.is_reading()
 
         live.until(is_held_back)
         assert sender.is_alive()

@@ -325,10 +325,10 @@ def test_a_reset_while_the_next_records_are_made_ends_the_connection(loop: str) 
         assert client.answer().status == 200
 
         def write_and_leave() -> None:
-            (connection,) = live.server.roster
+            (member,) = live.server.roster
             # The first records go out at once. The others wait for the next turn, and by then
             # there is nobody to send them to.
-            connection._transport.write(bytes(1_000_000))  # type: ignore[attr-defined]
+            member._transport.write(bytes(1_000_000))  # type: ignore[attr-defined]
             client.reset()
 
         live.loop.call_soon_threadsafe(write_and_leave)
