@@ -19,6 +19,7 @@ from .carrier import Carrier
 from .closing import Closing
 from .exchange import Exchange
 from .interfaces import Host
+from .patience import Watch
 from .sender import Outcome, Sender, serialize_whole
 from .transport import SocketTransport
 
@@ -37,9 +38,19 @@ class Answers:
         transport: Its transport.
         sender: Who writes.
         closing: Who knows what is owed to the client behind the last one.
+        watch: Its time.
     """
 
-    __slots__ = ("_closing", "_connection", "_direct", "_h1", "_sender", "_server", "_transport")
+    __slots__ = (
+        "_closing",
+        "_connection",
+        "_direct",
+        "_h1",
+        "_sender",
+        "_server",
+        "_transport",
+        "_watch",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class Answers:
         transport: asyncio.Transport,
         sender: Sender,
         closing: Closing,
+        watch: Watch,
     ) -> None:
         self._connection: Carrier[Exchange] | None = connection
         self._server = server
@@ -58,6 +70,7 @@ class Answers:
         self._direct = cast(SocketTransport, transport) if is_plain else None
         self._sender = sender
         self._closing = closing
+        self._watch = watch
 
     def end(self) -> None:
         """The connection is lost, or somebody else's."""
@@ -156,7 +169,7 @@ class Answers:
             return
         if outcome is Outcome.BROKEN:
             self.break_off(exchange)
-        connection.look()
+        self._watch.note()
 
     def _finish(self, connection: Carrier[Exchange], exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
@@ -172,7 +185,7 @@ class Answers:
             self._closing.linger()
         else:
             self._transport.close()
-        connection.look()
+        self._watch.note()
 
     def break_off(self, exchange: Exchange) -> None:
         """End without an end of the message, so that the client knows (RFC 9112 section 8, B56)."""

@@ -35,22 +35,18 @@ class Carrier(Watched, Protocol[_Exchange]):
     lend_thread: Callable[[], bool]
     # It is back.
     return_thread: Callable[[], None]
+    # Send a complete response past the outbox; False when that is not for a worker to do.
+    send_now: Callable[[_Exchange, Response, bytes], bool]
+    # To be posted: send what is in the outbox of an exchange.
+    flush: Callable[[_Exchange], None]
 
     # -- any thread ----------------------------------------------------------------------
-
-    def send_now(self, exchange: _Exchange, response: Response, body: bytes) -> bool:
-        """Send a complete response past the outbox; False when that is not for a worker to do."""
-        ...
 
     def tell_error(self, record: ErrorRecord) -> None:
         """The application has failed; the client is told next."""
         ...
 
     # -- posted by a worker, and so called on the loop thread ----------------------------
-
-    def flush(self, exchange: _Exchange) -> None:
-        """Send what is in the outbox of the exchange."""
-        ...
 
     def open_tunnel(self, exchange: _Exchange, sock: socket.socket) -> None:
         """The app has taken the connection; the socket is the other end of its own."""
@@ -82,10 +78,6 @@ class Carrier(Watched, Protocol[_Exchange]):
 
     def next_cycle(self) -> None:
         """A request is answered, and all of it was read: on to the next one."""
-        ...
-
-    def look(self) -> None:
-        """Something has happened: perhaps the client is waited for something else now."""
         ...
 
     def observe(self, exchange: _Exchange, *, complete: bool, client_left: bool = False) -> None:

@@ -26,11 +26,12 @@ from ..http.response import simple_response
 from ..http.state import Receiving, Sending
 from ..safe_log import get_logger
 from .carrier import Carrier
+from .channel import waiting_in_kernel
 from .exchange import Exchange
 from .interfaces import Host
 from .records import refusal_of
 from .sender import Sender
-from .transport import SocketTransport, waiting_in_kernel
+from .transport import SocketTransport
 
 __all__ = ["DOUBT_SECONDS", "LINGER_SECONDS", "Closing"]
 

@@ -4,8 +4,7 @@ Everything here runs on the loop thread, but for what `Carrier` says otherwise o
 one exchange is open at a time; the bytes that a pipelining client sends ahead wait in
 `H1Connection`, and past a bound in the kernel.
 
-What comes of a body is the matter of `Intake`, what is answered of `Answers`, and how all of it
-ends of `Closing`.
+What comes of a body is a matter of `Intake`, what is answered of `Answers`, the end of `Closing`.
 """
 
 from __future__ import annotations
@@ -67,10 +66,12 @@ class Connection(asyncio.Protocol):
         "config",
         "environ",
         "exchange",
+        "flush",
         "lend_thread",
         "membership",
         "post",
         "return_thread",
+        "send_now",
     )
 
     def __init__(self, server: Host) -> None:
@@ -84,6 +85,8 @@ class Connection(asyncio.Protocol):
         self._closing: Closing
         self._watch: Watch
         self.membership: Membership
+        self.send_now: Callable[[Exchange, Response, bytes], bool]
+        self.flush: Callable[[Exchange], None]
         self._tunnel: Tunnel | None = None
         self.exchange: Exchange | None = None
         self.app: WSGIApp = server.app
@@ -103,13 +106,15 @@ class Connection(asyncio.Protocol):
         self._sender = sender = Sender(h1, transport, self.config.send_buffer)
         self._closing = Closing(self, server, h1, transport, sender)
         self._intake = Intake(server, transport)
-        self._answers = Answers(self, server, h1, transport, sender, self._closing)
+        self._watch = watch = Watch(self, server.patience)
+        self._answers = Answers(self, server, h1, transport, sender, self._closing, watch)
+        self.send_now = self._answers.send_now
+        self.flush = self._answers.flush
         self.can_send_files = filesend.AVAILABLE and transport.get_extra_info("sslcontext") is None
         self.client, environ = identify(transport)
         self.environ = {**server.environ, **environ}
-        self._watch = Watch(self, server.patience)
         self.membership = Membership(
-            self, server, h1, transport, self._closing, self._answers, self._watch
+            self, server, h1, transport, self._closing, self._answers, watch
         )
         transport.resume_reading()
 
@@ -177,7 +182,7 @@ class Connection(asyncio.Protocol):
         """See `asyncio.BaseProtocol`."""
         self._sender.paused = False
         if not self._sender.grant_file_turn() and self.exchange is not None:
-            self._answers.flush(self.exchange)
+            self.flush(self.exchange)
         self._watch.note()
 
     # -- from one request to the next ----------------------------------------------------
@@ -261,14 +266,6 @@ class Connection(asyncio.Protocol):
         if data:
             self._transport.write(data)
 
-    def send_now(self, exchange: Exchange, response: Response, body: bytes) -> bool:
-        """See `Carrier`, and `Answers`."""
-        return self._answers.send_now(exchange, response, body)
-
-    def flush(self, exchange: Exchange) -> None:
-        """See `Carrier`."""
-        self._answers.flush(exchange)
-
     # -- an upgrade ----------------------------------------------------------------------
 
     def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
@@ -322,10 +319,6 @@ class Connection(asyncio.Protocol):
         """See `Carrier`."""
         if self._server.on_error is not None:
             self._server.on_error(record)
-
-    def look(self) -> None:
-        """See `Carrier`."""
-        self._watch.note()
 
     def phase(self) -> Phase:
         """See `Watched`."""

@@ -5,11 +5,9 @@ the transport. One worker thread calls `run`, which calls the application and, t
 the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A whole answer it may send by itself:
 see `Answers.send_now`.
 
-No lock: what goes from one to the other goes through the `Outbox`, the `StreamBody`, or messages;
-`closed` only ever goes from False to True.
+No lock: all goes through the `Outbox`, the `StreamBody`, or messages; `closed` stays True.
 
-Allowed to block: the worker, in `data` and `file`, until the client has read enough or left.
-The loop never blocks here.
+The worker may block, in `data` and `file`, until the client has read enough or left.
 """
 
 from __future__ import annotations
@@ -105,14 +103,12 @@ class Exchange:
         self.is_event_stream = False  # the answer never ends by itself
         self._is_over = False  # the server has ended it, because it stops
         self.is_taken = False  # by the app, for an upgrade; nothing is answered any more
-        # The client finished sending: it left, or only closed its half.
-        self.client_left = False
-        # Nothing that is still made can be sent.
-        self.closed = False
+        self.client_left = False  # it finished sending: it left, or only closed its half
+        self.closed = False  # nothing that is still made can be sent
 
     def __str__(self) -> str:
         request = self.request
-        # For logs. An app may say of itself that its queries belong in none: codes, tokens.
+        # For logs; an app may say that its queries belong in none: codes, tokens.
         is_secret = getattr(self.connection.app, "has_secret_queries", False)
         target = request.path if is_secret else request.target
         return f"{request.method} {harmless_line(target.decode('latin-1'))}"

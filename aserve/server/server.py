@@ -10,7 +10,6 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from .. import native
@@ -18,7 +17,7 @@ from ..config import ServerConfig
 from ..errors import LocalProtocolError
 from ..events import ErrorRecord, ExchangeRecord
 from ..forks import close_in_forks
-from ..net.address import urls_of
+from ..net.address import port_of, urls_of
 from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
@@ -33,32 +32,16 @@ from .patience import Patience, shortest
 from .pool import WorkerPool
 from .report import describe, is_at_prompt
 from .roster import Roster
+from .state import TRANSITIONS, ServerState
 from .transport import SocketTransport
 from .wheel import Wheel
 
 if TYPE_CHECKING:
-    import ssl  # a Python may have been built without it
+    import ssl
 
-__all__ = ["TRANSITIONS", "Server", "ServerState"]
+__all__ = ["Server"]
 
 _log: Final = get_logger("aserve.error")
-
-
-class ServerState(Enum):
-    """The life of a server."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    DRAINING = "draining"  # accepts nothing, finishes what runs
-    CLOSED = "closed"
-
-
-TRANSITIONS: Final[dict[tuple[ServerState, str], ServerState]] = {
-    (ServerState.STARTING, "start"): ServerState.SERVING,
-    (ServerState.STARTING, "closed"): ServerState.CLOSED,
-    (ServerState.SERVING, "shutdown"): ServerState.DRAINING,
-    (ServerState.DRAINING, "closed"): ServerState.CLOSED,
-}
 
 
 class Server:
@@ -95,12 +78,14 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.mailbox = Mailbox(self.loop)
-        self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty, self.mailbox.deliver)
+        post = self.mailbox.post
+        on_empty = lambda: post(self._drain.pool_is_empty)  # noqa: E731
+        self.pool = WorkerPool(config.threads, self.loop, on_empty, self.mailbox.deliver)
         self.meeting: Meeting | None = None
         self._sockets = tuple(sockets)
         self._scheme = "https" if ssl_context is not None else "http"
         self._urls = urls_of(self._sockets, self._scheme)
-        self._port = _port_of(self._sockets)
+        self._port = port_of(self._sockets)
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
         self._ca_pem = ca_pem
@@ -184,15 +169,9 @@ class Server:
 
         It trusts nobody else, unless `ca_pem` is None: then it trusts whom this machine trusts.
         """
-        import ssl
+        from ..net.tls import client_context  # a Python may have been built without it
 
-        context = ssl.create_default_context(cadata=self._ca_pem)
-        if self._ca_pem is not None:
-            # A certificate may be its own authority, or stand without it; and those of other
-            # tools do not follow RFC 5280 to the letter, as Python 3.13 wants it.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
+        return client_context(self._ca_pem)
 
     def start(self) -> None:
         """Begin to accept. Returns at once: a connection made from now on is served.
@@ -349,9 +328,6 @@ class Server:
         self._closed.set()
         self._closed_flag.set()
 
-    def _on_pool_empty(self) -> None:
-        self.mailbox.post(self._drain.pool_is_empty)
-
     async def _end(self, grace: float) -> None:
         try:
             await self._drain.run(grace, self._listeners, self._close_sockets)
@@ -372,11 +348,3 @@ class Server:
         self._listeners.clear()
         for sock in self._sockets:
             sock.close()
-
-
-def _port_of(sockets: Sequence[socket.socket]) -> int:
-    for sock in sockets:
-        name = sock.getsockname()
-        if isinstance(name, tuple):
-            return int(name[1])
-    return 0

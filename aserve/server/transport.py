@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, cast
 
 from ..safe_log import get_logger
+from .channel import Channel, waiting_in_kernel
 
-__all__ = ["MOMENT", "READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
+__all__ = ["MOMENT", "READ_SIZE", "SocketTransport"]
 
 _log: Final = get_logger("aserve.error")
 
@@ -32,45 +32,6 @@ READ_SIZE: Final = 131_072
 MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()
-
-
-class Channel(Protocol):
-    """What a transport reads and writes: a socket, or something that is used like one."""
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """See `socket.socket`."""
-        ...
-
-    def send(self, data: Any, /) -> int:
-        """See `socket.socket`."""
-        ...
-
-    def shutdown(self, how: int, /) -> None:
-        """See `socket.socket`."""
-        ...
-
-    def close(self) -> None:
-        """See `socket.socket`."""
-        ...
-
-    def fileno(self) -> int:
-        """See `socket.socket`."""
-        ...
-
-
-def waiting_in_kernel(descriptor: int) -> int:
-    """Bytes that the other end of a socket has not taken yet; 0 where the system does not say.
-
-    The kernel takes more only when a third of its buffer is free, which may be a megabyte: for a
-    slow client that is minutes in which it seems to take nothing.
-    """
-    try:
-        import fcntl
-        import termios
-
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, AttributeError, OSError, ValueError):  # or it is closed
-        return 0
 
 
 class SocketTransport(asyncio.Transport):
