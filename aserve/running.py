@@ -26,7 +26,7 @@ from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .sealed import Sealed
 from .server import Server
-from .server.meeting import own_loop
+from .server.own_loop import own_loop
 from .types import WSGIApp
 
 if TYPE_CHECKING:

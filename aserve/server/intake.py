@@ -15,7 +15,7 @@ from .interfaces import Host
 
 __all__ = ["Intake"]
 
-# What the pipe of a long body holds at most: two reads.
+# What the pipe of a long body holds at most: some reads.
 _PIPE_SIZE: Final = 262_144
 
 

@@ -14,16 +14,14 @@ A loop that runs anything else than the server is never held up like this: `OwnL
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from .. import native
 from .mailbox import Mailbox
 from .pool import WorkerPool
 
-__all__ = ["Meeting", "OwnLoop", "own_loop"]
+__all__ = ["Meeting"]
 
 # How long the loop may wait: so much at least, twice of what such a batch took lately, and never
 # more than a client that knocks meanwhile would notice.
@@ -34,31 +32,6 @@ _PER_JOB_SECONDS: Final = 0.0001
 
 # Batches that are not waited for, at most, after many that were waited for in vain.
 _MOST_SKIPPED: Final = 256
-
-
-class OwnLoop(asyncio.SelectorEventLoop):
-    """An event loop that serves and does nothing else.
-
-    Attributes:
-        before_sleep: Called at the end of each turn; says whether it has done anything, so that the
-            loop must not sleep yet.
-    """
-
-    before_sleep: Callable[[], bool] | None = None
-
-
-def own_loop() -> OwnLoop:
-    """A loop with a selector that asks before it sleeps."""
-
-    class AskingSelector(native.selectors.DefaultSelector):
-        def select(self, timeout: float | None = None) -> Any:
-            ask = loop.before_sleep
-            if ask is not None and ask():
-                timeout = 0
-            return super().select(timeout)
-
-    loop = OwnLoop(AskingSelector())
-    return loop
 
 
 class Meeting:

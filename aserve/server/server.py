@@ -1,12 +1,12 @@
 """The server: accepting, running exchanges, draining, closing.
 
-Everything runs on the loop thread, except `shutdown` and the read-only properties, which any
-thread may use.
+All on the loop thread, except `shutdown` and the read-only properties, which any thread may use.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +27,8 @@ from .connection import Connection
 from .drain import Drain
 from .gate import Collected, Gate
 from .mailbox import Mailbox
-from .meeting import Meeting, OwnLoop
+from .meeting import Meeting
+from .own_loop import OwnLoop
 from .patience import Patience, shortest
 from .pool import WorkerPool
 from .report import describe, is_at_prompt
@@ -78,8 +79,7 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.mailbox = Mailbox(self.loop)
-        post = self.mailbox.post
-        on_empty = lambda: post(self._drain.pool_is_empty)  # noqa: E731
+        on_empty = functools.partial(self.mailbox.post, lambda: self._drain.pool_is_empty())
         self.pool = WorkerPool(config.threads, self.loop, on_empty, self.mailbox.deliver)
         self.meeting: Meeting | None = None
         self._sockets = tuple(sockets)
@@ -95,7 +95,7 @@ class Server:
         self._wheel = Wheel(self.loop, shortest(config), self._needs_time, self._on_turn)
         changed = asyncio.Event()
         self.roster = Roster(self.loop, self._wheel, config.limit_connections, changed.set)
-        self._drain = Drain(self.loop, self.roster, self.pool, self.mailbox, changed)
+        self._drain: Drain = Drain(self.loop, self.roster, self.pool, self.mailbox, changed)
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
         self.collected = Collected()

@@ -1,7 +1,7 @@
 """A connected socket as an asyncio transport that can be set aside.
 
-asyncio's own transport costs a task and two turns of the loop to make, and can neither be handed
-over to another process nor tell what the client has taken. This one is ready at once.
+asyncio's own costs a task and two turns of the loop to make, and can neither be handed over to
+another process nor tell what the client has taken. This one is ready at once.
 
 Everything here runs on the loop thread, except `send_now`. For that there are two flags, each
 written by one side only. The worker sets `_is_sending` and then looks whether the transport has
@@ -18,17 +18,17 @@ from typing import Any, ClassVar, Final, cast
 
 from ..safe_log import get_logger
 from .channel import Channel, waiting_in_kernel
+from .own_loop import OwnLoop
 
 __all__ = ["MOMENT", "READ_SIZE", "SocketTransport"]
 
 _log: Final = get_logger("aserve.error")
 
-# What one read takes at most. asyncio asks for 256 KiB, which the allocator fetches from the
-# system and gives back each time (20 us, where 128 KiB take 2.3 us in all).
-READ_SIZE: Final = 131_072
+# What one read takes at most: less than 128 KiB, beyond which malloc may map memory for each.
+READ_SIZE: Final = 98_304
 
-# Until the loop looks again whether a worker is in the middle of a `send`. In its next turn would
-# be no sooner: it would only keep the interpreter lock from the worker.
+# Until the loop looks again whether a worker is sending. To look in each turn would only keep the
+# interpreter lock from it.
 MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()
@@ -56,6 +56,7 @@ class SocketTransport(asyncio.Transport):
         "_fd",
         "_high",
         "_is_sending",
+        "_is_watched",
         "_loop",
         "_low",
         "_paused",
@@ -81,11 +82,9 @@ class SocketTransport(asyncio.Transport):
         self._fd = sock.fileno()
         self._protocol = protocol
         self._buffer = bytearray()
-        self._reading = False
+        self._reading = self._is_watched = False  # the loop may be a turn behind
         self._paused = False  # the protocol was told to stop writing
-        self._eof_due = False
-        self._closing = False
-        self._ended = False  # `connection_lost` has been called, or will be in the next turn
+        self._eof_due = self._closing = self._ended = False  # last: `connection_lost` is due
         self._high, self._low = 65_536, 16_384
         self._written_late = 0  # bytes that had to wait for the client
         self._is_sending = False
@@ -98,17 +97,30 @@ class SocketTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """See `asyncio.ReadTransport`. From here on the loop does not look at the socket."""
-        if self._reading:
-            self._reading = False
+        self._reading = False
+        if self._is_watched:
+            self._is_watched = False
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         """See `asyncio.ReadTransport`."""
         if not self._reading and not self._closing:
             self._reading = True
+            if isinstance(self._loop, OwnLoop):
+                self._loop.at_end_of_turn.append(self._watch)
+            else:
+                self._watch()
+
+    def _watch(self) -> None:
+        if self._reading and not self._is_watched:
+            self._is_watched = True
             tells_once = type(self._loop).__module__.startswith("uvloop")
             callback = self._on_readable_once if tells_once else self._on_readable
-            self._loop.add_reader(self._fd, callback)
+            try:
+                self._loop.add_reader(self._fd, callback)
+            except OSError as error:  # the system watches no more
+                self._is_watched = False
+                self._end(error)
 
     def read_now(self) -> None:
         """Look for data without being told of any: a new client has often spoken already."""
@@ -171,7 +183,7 @@ class SocketTransport(asyncio.Transport):
     # -- writing -------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Tell somebody else from here on. Loop thread."""
+        """Tell somebody else from here on."""
         self._protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: Any) -> None:

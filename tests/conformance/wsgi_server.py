@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from aserve import ExchangeRecord, Hooks, Server, open_server
-from aserve.server.meeting import own_loop
+from aserve.server.own_loop import own_loop
 
 from ..certificates import client_context, server_context
 
