@@ -49,6 +49,10 @@ class Session:
         Args:
             path: The file with the breakpoint.
             more: What tells which process is meant.
+
+        Raises:
+            OSError: Its process is gone, or going.
+            ValueError: The same.
         """
         self._reply(self.send("initialize", adapterID="test", pathFormat="path"))
         attached = self.send("attach", **{"justMyCode": True, **more})
@@ -76,7 +80,8 @@ class Session:
 
     def _reply(self, number: int) -> None:
         found = self._wait(lambda message: message.get("request_seq") == number)
-        assert found["success"], found
+        if not found["success"]:
+            raise ConnectionError(f"refused: {found}")
 
     def _wait(self, is_wanted: Any) -> Message:
         for message in self._unread:
@@ -173,7 +178,10 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, editor: Editor) ->
     main.begin(app)
     stops: queue.Queue[None] = queue.Queue()
 
-    def drive(session: Session) -> None:
+    def drive(port: int, process: dict[str, Any]) -> None:
+        """A process. It may be one that is ended before the session has begun."""
+        session = editor.open(port)
+        session.begin(app, **process)
         while True:
             thread = session.event("stopped")["threadId"]
             stops.put(None)
@@ -182,11 +190,8 @@ def test_an_editors_breakpoints(tmp_path: Path, start: Start, editor: Editor) ->
     def attach() -> None:
         """As an editor does: each new process gets a session of its own."""
         while True:
-            body = main.event("debugpyAttach")
-            port = body.pop("connect")["port"]
-            session = editor.open(port)
-            session.begin(app, **body)
-            editor.start(drive, session)
+            process = main.event("debugpyAttach")
+            editor.start(drive, process.pop("connect")["port"], process)
 
     editor.start(attach)
     port = child.port
