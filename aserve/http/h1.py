@@ -139,6 +139,23 @@ class H1Connection:
         self._buffer += data
         return self._parse()
 
+    def received_elsewhere(self, size: int) -> bool:
+        """So many bytes of a body with Content-Length were read past this object.
+
+        Returns:
+            Whether the request is complete.
+
+        Raises:
+            LocalProtocolError: They are too many, or no such body is being read.
+        """
+        reader = self._reader
+        if self._buffer or not (isinstance(reader, LengthReader) and reader.take(size)):
+            raise LocalProtocolError("bytes that are not of this body")
+        self._continue_due = False
+        if reader.complete:
+            self.receiving = move_receiving(self.receiving, "end of body")
+        return reader.complete
+
     def receive_eof(self) -> bool:
         """The client finished sending. Requests that it sent ahead still come out of `next_cycle`.
 

@@ -66,7 +66,7 @@ class Answers:
         self._server = server
         self._h1 = h1
         self._transport = transport
-        is_plain = isinstance(transport, SocketTransport) and transport.can_send_now
+        is_plain = isinstance(transport, SocketTransport) and transport.is_plain
         self._direct = cast(SocketTransport, transport) if is_plain else None
         self._sender = sender
         self._closing = closing

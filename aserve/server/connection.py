@@ -146,6 +146,17 @@ class Connection(asyncio.Protocol):
         else:
             self._watch.note(progress=True)
 
+    def buffer_updated(self, size: int) -> None:
+        """See `asyncio.BufferedProtocol`: bytes of the body, where `Intake` wants them."""
+        exchange = self.exchange
+        assert exchange is not None
+        if self._h1.received_elsewhere(size):
+            self._intake.end(exchange)
+            self._watch.works()
+        else:
+            self._intake.filled(size)
+            self._watch.note(progress=True)
+
     def adopted(self, data: bytes) -> None:
         """Go on for another process, which has read `data`; behind `connection_made`.
 

@@ -31,6 +31,7 @@ from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
+from .buffers import KeptBody
 from .carrier import Carrier
 from .failure import report
 from .gate import Gate
@@ -70,6 +71,7 @@ class Exchange:
         "is_event_stream",
         "is_taken",
         "is_waiting",
+        "kept",
         "outbox",
         "request",
         "sent",
@@ -86,6 +88,7 @@ class Exchange:
         self.started_clock = perf_counter()
         # Request body.
         self._parts: list[bytes] | None = None
+        self.kept: KeptBody | None = None
         self.body_size = 0
         self.stream: StreamBody | None = None
         self.gate: Gate | None = None  # to leave at the end
@@ -165,6 +168,8 @@ class Exchange:
             if not self.closed:  # else the client left while the request was waiting for a thread
                 self._run()
         finally:
+            if self.kept is not None:
+                self.kept.release()
             if self.gate is not None:
                 self.gate.leave()
 
@@ -221,6 +226,8 @@ class Exchange:
     def _input(self) -> InputStream:
         if self.stream is not None:
             return self.stream
+        if self.kept is not None:
+            return io.BufferedReader(self.kept)
         return io.BytesIO(b"".join(self._parts) if self._parts else b"")
 
     def _fail(self, error: BaseException, writer: ResponseWriter) -> None:

@@ -22,7 +22,7 @@ _MOST_BYTES: Final = 64 << 20
 
 
 class Collected:
-    """Bytes of bodies that are being collected, or wait with their request. Loop thread."""
+    """Bytes of bodies that are in memory, or may be: collected ones and pipes. Loop thread."""
 
     def __init__(self, most: int = _MOST_BYTES) -> None:
         self._left = most

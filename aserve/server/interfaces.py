@@ -10,6 +10,7 @@ from typing import Protocol
 from ..config import ServerConfig
 from ..events import ErrorRecord, ExchangeRecord
 from ..types import Environ, WSGIApp
+from .buffers import Buffers
 from .clock import Clock
 from .gate import Collected, Gate
 from .mailbox import Mailbox
@@ -36,6 +37,7 @@ class Host(Protocol):
     patience: Patience
     gate: Gate
     collected: Collected
+    buffers: Buffers
     environ: Environ
     # Takes connections that are at rest when the server stops, and what was read of them.
     hand_over: Callable[[socket.socket, bytes], object] | None

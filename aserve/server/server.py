@@ -22,6 +22,7 @@ from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
 from .accepting import Handshake, Listener
+from .buffers import Buffers
 from .clock import Clock
 from .connection import Connection
 from .drain import Drain
@@ -99,6 +100,7 @@ class Server:
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
         self.collected = Collected()
+        self.buffers = Buffers()
         self._state = ServerState.STARTING
         self.is_shut = False
         self._drain_task: asyncio.Task[None] | None = None

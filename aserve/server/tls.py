@@ -199,7 +199,7 @@ class TLSTransport(SocketTransport):
         channel: TLS on the socket, behind the handshake.
     """
 
-    can_send_now = False  # OpenSSL wants one thread at a time
+    is_plain = False  # OpenSSL wants one thread at a time
 
     __slots__ = ("_channel",)
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from aserve.config import ServerConfig
 from aserve.events import ExchangeRecord
+from aserve.server.buffers import Buffers
 from aserve.server.connection import Connection
 from aserve.server.exchange import Exchange
 from aserve.server.gate import Collected, Gate
@@ -253,7 +254,7 @@ class DirectTransport(MemoryTransport):
     It stops twice: while it makes the bytes, and when the kernel is about to take them.
     """
 
-    can_send_now = True
+    is_plain = True
     send_now = SocketTransport.send_now
     is_sending = SocketTransport.is_sending
 
@@ -325,6 +326,7 @@ class Shell:
             patience=Patience(CONFIG, self.wheel),
             gate=Gate(self.mailbox.append),
             collected=Collected(),
+            buffers=Buffers(),
             config=CONFIG,
             app=app,
             environ={},

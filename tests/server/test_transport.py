@@ -237,7 +237,7 @@ async def test_a_failure_of_the_protocol_is_logged_and_cuts(
         w.transport.resume_reading()
         await w.send(b"a")
         await w.protocol.until("lost")
-    assert "its connection is cut" in caplog.text
+    assert "in the middle of a request, which is cut" in caplog.text
     assert "ValueError: ours" in caplog.text
 
 
