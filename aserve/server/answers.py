@@ -103,7 +103,7 @@ class Answers:
         ):
             return False
 
-        def make() -> bytes | None:
+        def make() -> tuple[bytes, bytes] | None:
             return None if server.is_shut else serialize_whole(exchange, h1, response, body)
 
         try:

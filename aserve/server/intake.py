@@ -14,7 +14,8 @@ from typing import Final, cast
 from .buffers import BUFFER_SIZE, KeptBody
 from .exchange import Exchange
 from .interfaces import Host
-from .transport import READ_SIZE, SocketTransport
+from .read_side import READ_SIZE
+from .transport import SocketTransport
 
 __all__ = ["Intake"]
 

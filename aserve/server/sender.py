@@ -36,18 +36,20 @@ class Outcome(Enum):
     BROKEN = "broken"  # it will never be
 
 
-def serialize_whole(exchange: Exchange, h1: H1Connection, response: Response, body: bytes) -> bytes:
-    """The bytes of a complete response; the exchange has ended. Whoever has the connection.
+def serialize_whole(
+    exchange: Exchange, h1: H1Connection, response: Response, body: bytes
+) -> tuple[bytes, bytes]:
+    """A complete response in two pieces; the exchange has ended. Whoever has the connection.
 
     Raises:
         LocalProtocolError: It cannot be sent.
     """
     exchange.status_code = response.status_code
     exchange.ended = True
-    data = h1.send_whole(response, body)
+    pieces = h1.send_pieces(response, body)
     if h1.has_body:
         exchange.sent += len(body)
-    return data
+    return pieces
 
 
 class Sender:
@@ -75,11 +77,14 @@ class Sender:
     def write(self, exchange: Exchange, whole: Whole) -> Outcome:
         """Write a complete response."""
         try:
-            data = serialize_whole(exchange, self._h1, whole.response, whole.body)
+            pieces = serialize_whole(exchange, self._h1, whole.response, whole.body)
         except LocalProtocolError as error:
             _log.error("%s: the response cannot be sent: %s", exchange, error)
             return Outcome.BROKEN
-        self._transport.write(data)
+        if pieces[1]:
+            self._transport.writelines(pieces)
+        else:
+            self._transport.write(pieces[0])
         return Outcome.ENDED
 
     def flush(self, exchange: Exchange) -> Outcome:
@@ -139,7 +144,7 @@ class Sender:
         """The bytes of an item; None when it is not bytes that it stands for."""
         h1 = self._h1
         if type(item) is Whole:
-            return serialize_whole(exchange, h1, item.response, item.body)
+            return b"".join(serialize_whole(exchange, h1, item.response, item.body))
         if type(item) is bytes:
             exchange.outbox.flushed(len(item))
             if h1.has_body:

@@ -16,7 +16,8 @@ import ssl
 from typing import Any, Final
 
 from ..types import Environ, StartResponse
-from .transport import READ_SIZE, SocketTransport
+from .read_side import READ_SIZE
+from .transport import SocketTransport
 
 __all__ = ["TLSSocket", "TLSTransport", "refer_to_https"]
 

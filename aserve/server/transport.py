@@ -13,22 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, cast
 
-from ..safe_log import get_logger
 from .channel import Channel, waiting_in_kernel
-from .own_loop import OwnLoop
+from .read_side import ReadSide
 
-__all__ = ["MOMENT", "READ_SIZE", "SocketTransport"]
-
-_log: Final = get_logger("aserve.error")
-
-# What one read takes at most: less than 128 KiB, beyond which malloc may map memory for each.
-READ_SIZE: Final = 98_304
-
-# Reads in one turn, of a client that sends a lot.
-_MOST_READS: Final = 8
+__all__ = ["MOMENT", "SocketTransport"]
 
 # Until the loop looks again whether a worker is sending. To look in each turn would only keep the
 # interpreter lock from it.
@@ -36,8 +27,21 @@ MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()
 
+_HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
-class SocketTransport(asyncio.Transport):
+
+def _send(sock: socket.socket, pieces: tuple[bytes, ...]) -> bytes:
+    """Send two pieces as one; returns what the kernel has not taken."""
+    first, second = pieces
+    if not second:
+        return first[sock.send(first) :]
+    if not _HAS_SENDMSG:
+        return (data := first + second)[sock.send(data) :]
+    sent = sock.sendmsg(pieces)
+    return b"" if sent == len(first) + len(second) else (first + second)[sent:]
+
+
+class SocketTransport(ReadSide):
     """See `asyncio.Transport`; begins with reading paused, and without calling the protocol.
 
     Args:
@@ -46,9 +50,6 @@ class SocketTransport(asyncio.Transport):
         peername: Its other end, as `accept` told it.
         protocol: Told of everything but `connection_made`, which the caller does.
         channel: What to read from and write to, when it is more than the socket.
-
-    Attributes:
-        into: Where the next bytes go, of which `buffer_updated` is told; None for `data_received`.
     """
 
     # Whether nothing stands between this and the socket: see `send_now` and `into`.
@@ -56,22 +57,13 @@ class SocketTransport(asyncio.Transport):
 
     __slots__ = (
         "_buffer",
-        "_closing",
         "_ended",
         "_eof_due",
-        "_fd",
         "_high",
         "_is_sending",
-        "_is_watched",
-        "_loop",
         "_low",
         "_paused",
-        "_protocol",
-        "_reading",
-        "_sock",
         "_written_late",
-        "channel",
-        "into",
     )
 
     def __init__(
@@ -82,121 +74,14 @@ class SocketTransport(asyncio.Transport):
         protocol: asyncio.Protocol,
         channel: Channel | None = None,
     ) -> None:
-        super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": peername})
-        self._loop = loop
-        self._sock = sock
-        self.channel: Channel = channel or sock
-        self.into: memoryview | None = None
-        self._fd = sock.fileno()
-        self._protocol = protocol
+        super().__init__(loop, sock, peername, protocol, channel)
         self._buffer = bytearray()
-        self._reading = self._is_watched = False  # the loop may be a turn behind
         self._paused = False  # the protocol was told to stop writing
-        self._eof_due = self._closing = self._ended = False  # last: `connection_lost` is due
+        self._eof_due = False
+        self._ended = False  # `connection_lost` has been called, or will be in the next turn
         self._high, self._low = 65_536, 16_384
         self._written_late = 0  # bytes that had to wait for the client
         self._is_sending = False
-
-    # -- reading -------------------------------------------------------------------------
-
-    def is_reading(self) -> bool:
-        """See `asyncio.ReadTransport`."""
-        return self._reading
-
-    def pause_reading(self) -> None:
-        """See `asyncio.ReadTransport`. From here on the loop does not look at the socket."""
-        self._reading = False
-        if self._is_watched:
-            self._is_watched = False
-            self._loop.remove_reader(self._fd)
-
-    def resume_reading(self) -> None:
-        """See `asyncio.ReadTransport`."""
-        if not self._reading and not self._closing:
-            self._reading = True
-            if isinstance(self._loop, OwnLoop):
-                self._loop.at_end_of_turn.append(self._watch)
-            else:
-                self._watch()
-
-    def _watch(self) -> None:
-        if self._reading and not self._is_watched:
-            self._is_watched = True
-            tells_once = type(self._loop).__module__.startswith("uvloop")
-            callback = self._on_readable_once if tells_once else self._on_readable
-            try:
-                self._loop.add_reader(self._fd, callback)
-            except OSError as error:  # the system watches no more
-                self._is_watched = False
-                self._end(error)
-
-    def read_now(self) -> None:
-        """Look for data without being told of any: a new client has often spoken already."""
-        self._on_readable()
-
-    def has_unread(self) -> bool:
-        """Whether bytes have come that nobody has read."""
-        try:
-            return bool(self.channel.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def has_ended(self) -> bool:
-        """Whether nothing more will come, and all that came was read."""
-        try:
-            return not self.channel.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
-
-    def _on_readable(self) -> None:
-        """Read what has come; the kernel has more than one read of somebody who sends a lot."""
-        for _ in range(_MOST_READS):
-            try:
-                if self.into is None:
-                    data = self.channel.recv(READ_SIZE)
-                    size = len(data)
-                else:
-                    data, size = b"", self._sock.recv_into(self.into)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._end(error)
-                return
-            try:
-                if data:
-                    self._protocol.data_received(data)
-                elif size:
-                    cast(asyncio.BufferedProtocol, self._protocol).buffer_updated(size)
-                elif self._protocol.eof_received():
-                    self.pause_reading()
-                else:
-                    self.close()
-            except Exception as error:
-                _log.exception("The server failed in the middle of a request, which is cut")
-                self._end(error)
-            if size < READ_SIZE or not self._reading:
-                return
-
-    def _on_readable_once(self) -> None:
-        """As `_on_readable`, for uvloop, which tells of a socket with an error one time only.
-
-        It watches it no more then, and the error may stand behind data that is read first.
-        """
-        self._on_readable()
-        if self._reading:
-            self._loop.call_soon(self._look_again)
-
-    def _look_again(self) -> None:
-        if not self._reading:
-            return
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(error)
-            return
-        self._on_readable_once()
 
     # -- writing -------------------------------------------------------------------------
 
@@ -222,6 +107,19 @@ class SocketTransport(asyncio.Transport):
             self._loop.add_writer(self._fd, self._on_writable)
         self._buffer += data
         self._maybe_pause()
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """See `asyncio.WriteTransport`; two large pieces are not copied together."""
+        pieces = tuple(pieces)
+        if self.is_plain and len(pieces) == 2 and not (self._buffer or self._ended):
+            try:
+                pieces = (_send(self._sock, pieces),)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._end(error)
+                return
+        self.write(b"".join(pieces))
 
     def _on_writable(self) -> None:
         try:
@@ -291,23 +189,24 @@ class SocketTransport(asyncio.Transport):
         """Whether a worker is in `send_now`, for a moment."""
         return self._is_sending
 
-    def send_now(self, make: Callable[[], bytes | None]) -> bytes | None:
+    def send_now(self, make: Callable[[], tuple[bytes, bytes] | None]) -> bytes | None:
         """Send what `make` returns, and return what the kernel has not taken. A worker thread.
 
         Args:
-            make: Called when the transport can send; None leaves it alone.
+            make: Called when the transport can send; returns two pieces, of which the second may be
+                empty, or None to leave the transport alone.
 
         Returns:
             None when nothing was made. Whatever else: it is the caller's to tell the loop.
         """
         self._is_sending = True
         try:
-            if self._closing or self._buffer or (data := make()) is None:
+            if self._closing or self._buffer or (pieces := make()) is None:
                 return None
             try:
-                return data[self._sock.send(data) :]
+                return _send(self._sock, pieces)
             except OSError:
-                return data  # the loop tries again, and sees what is wrong
+                return b"".join(pieces)  # the loop tries again, and sees what is wrong
         finally:
             self._is_sending = False
 

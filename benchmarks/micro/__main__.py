@@ -31,7 +31,7 @@ from aserve.http.h1 import H1Connection
 from aserve.http.head import parse_head
 from aserve.server.clock import Clock
 from aserve.server.own_loop import own_loop
-from aserve.server.transport import READ_SIZE
+from aserve.server.read_side import READ_SIZE
 from aserve.wsgi.environ import build_environ
 from aserve.wsgi.response import ResponseWriter
 
