@@ -255,7 +255,7 @@ class Handshake(Member):
         """Another process has accepted it, and has read `data`, which is then no TLS."""
         if data:
             self._is_plain = True
-            self._become_connection().adopted(data)
+            self._become_connection().membership.adopted(data)
         else:
             self._read()
 

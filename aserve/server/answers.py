@@ -171,6 +171,11 @@ class Answers:
             self.break_off(exchange)
         self._watch.note()
 
+    def send_continue(self) -> None:
+        """See `Carrier` (RFC 9110 section 10.1.1, B55)."""
+        if self._is_open and not self._h1.eof and (data := self._h1.send_continue()):
+            self._transport.write(data)
+
     def _finish(self, connection: Carrier[Exchange], exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
         connection.take_exchange()

@@ -39,6 +39,8 @@ class Carrier(Watched, Protocol[_Exchange]):
     send_now: Callable[[_Exchange, Response, bytes], bool]
     # To be posted: send what is in the outbox of an exchange.
     flush: Callable[[_Exchange], None]
+    # To be posted: tell the client to send its body.
+    send_continue: Callable[[], None]
 
     # -- any thread ----------------------------------------------------------------------
 
@@ -54,10 +56,6 @@ class Carrier(Watched, Protocol[_Exchange]):
 
     def end_tunnel(self) -> None:
         """And it has ended."""
-        ...
-
-    def send_continue(self) -> None:
-        """Tell the client to send its body."""
         ...
 
     def resume_body(self) -> None:

@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         "membership",
         "post",
         "return_thread",
+        "send_continue",
         "send_now",
     )
 
@@ -87,6 +88,7 @@ class Connection(asyncio.Protocol):
         self.membership: Membership
         self.send_now: Callable[[Exchange, Response, bytes], bool]
         self.flush: Callable[[Exchange], None]
+        self.send_continue: Callable[[], None]
         self._tunnel: Tunnel | None = None
         self.exchange: Exchange | None = None
         self.app: WSGIApp = server.app
@@ -110,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._answers = Answers(self, server, h1, transport, sender, self._closing, watch)
         self.send_now = self._answers.send_now
         self.flush = self._answers.flush
+        self.send_continue = self._answers.send_continue
         self.can_send_files = filesend.AVAILABLE and transport.get_extra_info("sslcontext") is None
         self.client, environ = identify(transport)
         self.environ = {**server.environ, **environ}
@@ -156,18 +159,6 @@ class Connection(asyncio.Protocol):
         else:
             self._intake.filled(size)
             self._watch.note(progress=True)
-
-    def adopted(self, data: bytes) -> None:
-        """Go on for another process, which has read `data`; behind `connection_made`.
-
-        Before anything else looks at the connection: a server that has begun to stop meanwhile
-        hands it on at once, with all that was read.
-        """
-        self._watch.answered()  # by somebody, once
-        self.handle(self._h1.receive_data(data) if data else [])
-        self._watch.note()
-        if self._server.is_draining:
-            self.membership.close_if_idle()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. True keeps our half open for the answer."""
@@ -268,14 +259,6 @@ class Connection(asyncio.Protocol):
         if not self._closing.is_lingering:
             self._transport.resume_reading()
             self._watch.note()
-
-    def send_continue(self) -> None:
-        """See `Carrier` (RFC 9110 section 10.1.1, B55)."""
-        if self._h1.eof or self._transport.is_closing():
-            return
-        data = self._h1.send_continue()
-        if data:
-            self._transport.write(data)
 
     # -- an upgrade ----------------------------------------------------------------------
 

@@ -35,15 +35,12 @@ from .buffers import KeptBody
 from .carrier import Carrier
 from .failure import report
 from .gate import Gate
-from .outbox import ABORT, FileTurn, Item, Outbox, Whole
+from .outbox import ABORT, FileTurn, Item, Outbox, Whole, begins_event_stream
 from .tunnel import OfferedSocket
 
 __all__ = ["Exchange"]
 
 _log: Final = get_logger("aserve.error")
-
-# Of the HTML standard, "Server-sent events": open until one side does not want it any more.
-_EVENT_STREAM: Final = b"text/event-stream"
 
 
 class Exchange:
@@ -94,14 +91,13 @@ class Exchange:
         self.gate: Gate | None = None  # to leave at the end
         self.dispatched = False
         self.is_waiting = False  # the worker, for the client
-        self._is_lending = False
-        self._is_reported = False
+        self._is_lending = self._is_reported = False
         # Response.
         self.outbox = Outbox(connection.config.send_buffer)
         self.has_begun = False  # to answer
         self.status_code = 0
         self.sent = 0  # bytes of the response body
-        self.ended = False  # the last byte of the response went to the transport
+        self.ended = False  # the last byte of the response went to the transport,
         self.ended_clock = 0.0  # when a worker has sent it
         self.is_event_stream = False  # the answer never ends by itself
         self._is_over = False  # the server has ended it, because it stops
@@ -290,10 +286,7 @@ class Exchange:
         """Queue the head."""
         end_if_fork()
         self.has_begun = True
-        self.is_event_stream = any(
-            name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
-            for name, value in response.headers
-        )
+        self.is_event_stream = begins_event_stream(response)
         self.outbox.put_head(response)
 
     def data(self, data: bytes) -> None:

@@ -112,6 +112,19 @@ class Membership:
         if self._connection is not None:
             self._connection.cut()
 
+    def adopted(self, data: bytes) -> None:
+        """The connection goes on for another process, which has read `data`.
+
+        Before anything else looks at it: a server that has begun to stop meanwhile hands it on at
+        once, with all that was read.
+        """
+        self._watch.answered()  # by somebody, once
+        if data and self._connection is not None:
+            self._connection.handle(self._h1.receive_data(data))
+        self._watch.note()
+        if self._server.is_draining:
+            self.close_if_idle()
+
     # -- the server stops ----------------------------------------------------------------
 
     def announce_close(self) -> None:

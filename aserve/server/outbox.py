@@ -14,10 +14,22 @@ from typing import Final, Protocol, cast
 from .. import native
 from ..events import EndOfMessage, Response
 
-__all__ = ["ABORT", "FileTurn", "Item", "Outbox", "Whole"]
+__all__ = ["ABORT", "FileTurn", "Item", "Outbox", "Whole", "begins_event_stream"]
 
 # How long a worker waits for its client before it lends its thread: most are quicker.
 _PATIENCE_SECONDS: Final = 0.005
+
+
+# Of the HTML standard, "Server-sent events": open until one side does not want it any more.
+_EVENT_STREAM: Final = b"text/event-stream"
+
+
+def begins_event_stream(response: Response) -> bool:
+    """Whether the body behind this head never ends by itself."""
+    return any(
+        name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
+        for name, value in response.headers
+    )
 
 
 class Whole:

@@ -242,8 +242,6 @@ class Server:
         except RuntimeError:
             return False
 
-    # -- connections ---------------------------------------------------------------------
-
     def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Take a connection over from another process; see `shutdown`. Loop thread.
 
@@ -264,7 +262,7 @@ class Server:
             return
         connection = Connection(self)
         connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
-        connection.adopted(data)
+        connection.membership.adopted(data)
 
     def _needs_time(self) -> bool:
         """Whether the wheel has to turn: a server at rest has no timer."""
