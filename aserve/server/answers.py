@@ -116,7 +116,7 @@ class Answers:
             return False
         exchange.ended_clock = perf_counter()
         note = functools.partial(self._sent, exchange, rest)
-        if rest or not h1.keep_alive:
+        if rest or h1.buffered or not h1.keep_alive:
             server.mailbox.post(note)
         else:
             server.mailbox.leave(note)
@@ -175,6 +175,7 @@ class Answers:
         """See `Carrier` (RFC 9110 section 10.1.1, B55)."""
         if self._is_open and not self._h1.eof and (data := self._h1.send_continue()):
             self._transport.write(data)
+            self._watch.note()
 
     def _finish(self, connection: Carrier[Exchange], exchange: Exchange) -> None:
         """The response is out: on to the next request, or to the end of the connection."""

@@ -124,11 +124,16 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
         exchange = self.take_exchange()
+        self._leave()
         if exchange is not None:
             exchange.close()
             # A cut takes the exchange away before the connection is lost.
             complete = exchange.ended or self._h1.all_sent
             self.observe(exchange, complete=complete, client_left=not complete)
+
+    def _leave(self) -> None:
+        """It is nobody's any more, or the tunnel's."""
+        self._intake.release()
         self._closing.end()
         self._answers.end()
         self._watch.end()
@@ -136,14 +141,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self.exchange is not None and self.exchange.ended:
-            self._answers.take_notes()
         if self._closing.is_lingering:
             return
-        self.handle(self._h1.receive_data(data))
+        events = self._h1.receive_data(data)
+        if self.exchange is not None and self.exchange.ended:
+            # A worker has sent the answer already: what came is the next request, and lies behind
+            # it in the buffer. Before the note, or it would be in nobody's hands meanwhile.
+            self._answers.take_notes()
+        self.handle(events)
         self.membership.read()
-        if self.exchange is not None and self._h1.buffered > self.config.limit_pipeline:
-            self._transport.pause_reading()
+        self._hold_back()
         if self._h1.receiving is Receiving.COMPLETE and self._is_quiet:
             self._watch.works()
         else:
@@ -227,19 +234,25 @@ class Connection(asyncio.Protocol):
         self._closing.stop_timer()
         if self._server.is_draining and self.membership.hand_over():
             return
+        self._transport.resume_reading()
         events = self._h1.next_cycle()
         if events or self._h1.failure is not None:
             self.handle(events)
         if self.exchange is None and self._h1.eof and not self._closing.is_lingering:
             self._transport.close()
             return
-        self._transport.resume_reading()
+        self._hold_back()
         if self._server.is_draining and not self._closing.is_lingering:
             self.membership.close_if_idle()
         if self.exchange is None and self._is_quiet:
             self._watch.rests()
         else:
             self._watch.note()
+
+    def _hold_back(self) -> None:
+        """Leave in the kernel what a client pipelines beyond a bound."""
+        if self.exchange is not None and self._h1.buffered > self.config.limit_pipeline:
+            self._transport.pause_reading()
 
     @property
     def _is_quiet(self) -> bool:
@@ -279,9 +292,8 @@ class Connection(asyncio.Protocol):
 
         tunnel = Tunnel(self._server.loop, self._transport, sock, exchange, end)
         self._tunnel = tunnel
-        self._watch.end()  # the app's, for as long as both like
         self._server.roster.add(tunnel)
-        self.membership.end()
+        self._leave()
         tunnel.start(self._h1.buffered_data)
         if self._server.is_draining:
             tunnel.announce_close()

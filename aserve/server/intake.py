@@ -47,17 +47,24 @@ class Intake:
         if exchange.stream is not None:
             if not exchange.stream.feed(data):
                 self._transport.pause_reading()
+        elif exchange is self._at_gate:
+            exchange.collect(data)  # what had been read already
         elif not (self._receive_into(exchange, data) or self._collect(exchange, data)):
             self.stream(exchange)
 
     def _receive_into(self, exchange: Exchange, data: bytes) -> bool:
-        """Have the rest of the body received into a buffer, if that saves anything."""
+        """Have the rest of the body received into a buffer, if that saves anything.
+
+        Nor does a client get one that sends little by little: it would keep it for long.
+        """
         size = exchange.request.content_length or 0
         if (
             self._direct is None
             or not READ_SIZE < size <= min(self._server.config.body_buffer, BUFFER_SIZE)
+            or len(data) < READ_SIZE // 2
             or exchange.body_size
-            or not self._hold(size)
+            or self._buffer is not None
+            or not self._hold(BUFFER_SIZE)
         ):
             return False
         buffer = self._buffer = self._server.buffers.take()
@@ -89,6 +96,7 @@ class Intake:
         if exchange.stream is not None:
             exchange.stream.feed_eof()
             return
+        self._at_gate = None  # it has come in time, and needs to wait no more
         if self._buffer is not None:
             size = exchange.request.content_length or 0
             exchange.kept = KeptBody(self._server.buffers, self._buffer, size)

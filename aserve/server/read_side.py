@@ -91,7 +91,8 @@ class ReadSide(asyncio.Transport):
             else:
                 self._watch()
 
-    def _watch(self) -> None:
+    def _watch(self) -> bool:
+        """Have the loop look at the socket; True when that cannot be had."""
         if self._reading and not self._is_watched:
             self._is_watched = True
             tells_once = type(self._loop).__module__.startswith("uvloop")
@@ -101,6 +102,8 @@ class ReadSide(asyncio.Transport):
             except OSError as error:  # the system watches no more
                 self._is_watched = False
                 self._end(error)
+                return True
+        return False
 
     def read_now(self) -> None:
         """Look for data without being told of any: a new client has often spoken already."""

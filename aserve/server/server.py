@@ -287,7 +287,10 @@ class Server:
     def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:
         """Tell the observer of an exchange; without one, nothing is made."""
         if self._on_exchange is not None:
-            self._on_exchange(make_record())
+            try:
+                self._on_exchange(make_record())
+            except Exception:
+                _log.exception("on_exchange has failed; the server goes on")
 
     # -- stopping ------------------------------------------------------------------------
 

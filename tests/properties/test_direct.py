@@ -6,6 +6,8 @@ from typing import cast
 
 import pytest
 
+from aserve.server.membership import Membership
+
 from ..helpers import request_bytes
 from .shell import DirectTransport, Shell
 
@@ -97,10 +99,12 @@ def test_the_next_request_is_read_behind_the_note(sending: Sending) -> None:
 
 
 def test_a_request_that_comes_meanwhile_waits(sending: Sending) -> None:
+    """For the note, of which the loop is told at once."""
     sending.go_on()
     sending.ask()
     assert not sending.shell.queue
     sending.go_on()
+    assert (sending.shell.left, sending.shell.posted) == (0, 1)
     sending.deliver()
     assert len(sending.shell.queue) == 1
 
@@ -135,6 +139,46 @@ def test_who_was_told_that_it_goes_on_is_answered_behind_a_stop(sending: Sending
     sending.deliver()
     assert sending.received.lower().endswith(b"connection: close\r\n\r\nbbb")
     assert sending.transport.is_closing()
+
+
+def test_what_comes_with_the_note_behind_a_stop_is_answered(sending: Sending) -> None:
+    """The stop begins in between: the request is in the loop's hands, and must not be lost."""
+
+    def begin() -> None:
+        sending.shell.server.is_draining = sending.shell.server.is_shut = True
+        sending.shell.connection.membership.announce_close()
+        sending.shell.connection.membership.close_if_idle()
+
+    sending.shell.mailbox.append(begin)
+    sending.send()
+    sending.ask()
+    assert not sending.transport.is_closing()
+    sending.shell.work()
+    sending.shell.workers[1].give("whole", 3)
+    sending.deliver()
+    assert sending.received.lower().endswith(b"connection: close\r\n\r\nbbb")
+
+
+def test_what_comes_with_the_note_behind_a_stop_is_handed_over(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bytes] = []
+
+    def begin() -> None:
+        sending.shell.server.is_draining = sending.shell.server.is_shut = True
+        sending.shell.connection.membership.announce_close()
+
+    def hand_over(_: Membership) -> bool:
+        given.append(sending.shell.connection._h1.buffered_data)
+        sending.shell.transport.lose()
+        return True
+
+    monkeypatch.setattr(Membership, "hand_over", hand_over)
+    sending.shell.mailbox.append(begin)
+    sending.send()
+    sending.ask()
+    assert given == [request_bytes(b"GET", b"/1", [])]
+    assert not sending.shell.queue
 
 
 def test_behind_a_stop_that_was_asked_for_the_loop_answers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -268,6 +269,28 @@ def test_what_ends_in_the_same_turn_is_never_watched(monkeypatch: pytest.MonkeyP
                 assert watched == ([] if ends else [ours.fileno()])
                 transport.abort()
                 await protocol.until("lost")
+
+    with asyncio.Runner(loop_factory=own_loop) as runner:
+        runner.run(main())
+
+
+def test_a_socket_that_cannot_be_watched_is_cut_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the loop of the server's own was about to sleep."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "no space left for watches")
+
+        monkeypatch.setattr(loop, "add_reader", fail)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            protocol = _Protocol()
+            SocketTransport(loop, ours, "", protocol).resume_reading()
+            await protocol.changed.wait()  # without a timer, which would wake the loop
+            assert isinstance(protocol.error, OSError)
 
     with asyncio.Runner(loop_factory=own_loop) as runner:
         runner.run(main())
