@@ -2,9 +2,7 @@
 
 Everything here runs on the loop thread, but for what `Carrier` says otherwise of. Per connection
 one exchange is open at a time; the bytes that a pipelining client sends ahead wait in
-`H1Connection`, and past a bound in the kernel.
-
-What comes of a body is a matter of `Intake`, what is answered of `Answers`, the end of `Closing`.
+`H1Connection`, and past a bound in the kernel. Bodies: `Intake`; answers: `Answers`; ends: `Closing`.
 """
 
 from __future__ import annotations
@@ -44,10 +42,7 @@ class Connection(asyncio.Protocol):
     """One client.
 
     Args:
-        server: The server; it knows its connections and runs their exchanges.
-
-    Attributes:
-        membership: What the server knows of it, from `connection_made` on.
+        server: The server; it knows its connections (`membership`) and runs their exchanges.
     """
 
     __slots__ = (
@@ -132,7 +127,6 @@ class Connection(asyncio.Protocol):
             self.observe(exchange, complete=complete, client_left=not complete)
 
     def _leave(self) -> None:
-        """It is nobody's any more, or the tunnel's."""
         self._intake.release()
         self._closing.end()
         self._answers.end()
@@ -145,8 +139,7 @@ class Connection(asyncio.Protocol):
             return
         events = self._h1.receive_data(data)
         if self.exchange is not None and self.exchange.ended:
-            # A worker has sent the answer already: what came is the next request, and lies behind
-            # it in the buffer. Before the note, or it would be in nobody's hands meanwhile.
+            # What came is the next request. In the buffer: it must be nowhere else meanwhile.
             self._answers.take_notes()
         self.handle(events)
         self.membership.read()

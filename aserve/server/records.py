@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter, time
+from typing import Final
 
 from ..events import ExchangeRecord, Request
+from ..safe_log import get_logger
 from .exchange import Exchange
 
-__all__ = ["record_of", "refusal_of"]
+__all__ = ["record_of", "refusal_of", "tell"]
+
+_log: Final = get_logger("aserve.error")
+
+
+def tell(
+    observer: Callable[[ExchangeRecord], object], make_record: Callable[[], ExchangeRecord]
+) -> None:
+    """Tell an observer of an exchange; its failure is its own. Loop thread."""
+    try:
+        observer(make_record())
+    except Exception:
+        _log.exception("on_exchange has failed; the server goes on")
 
 
 def record_of(

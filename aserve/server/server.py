@@ -32,6 +32,7 @@ from .meeting import Meeting
 from .own_loop import OwnLoop
 from .patience import Patience, shortest
 from .pool import WorkerPool
+from .records import tell
 from .report import describe, is_at_prompt
 from .roster import Roster
 from .state import TRANSITIONS, ServerState
@@ -61,8 +62,7 @@ class Server:
         ca_pem: What a client has to trust to know the server, in PEM, if that is known.
 
     Attributes:
-        on_error: Called in the worker thread with what the application did wrong, before the
-            client is told; to be set before the start.
+        on_error: Called in the worker thread with what the app did wrong; set before the start.
     """
 
     def __init__(
@@ -287,10 +287,7 @@ class Server:
     def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:
         """Tell the observer of an exchange; without one, nothing is made."""
         if self._on_exchange is not None:
-            try:
-                self._on_exchange(make_record())
-            except Exception:
-                _log.exception("on_exchange has failed; the server goes on")
+            tell(self._on_exchange, make_record)
 
     # -- stopping ------------------------------------------------------------------------
 
