@@ -1,8 +1,8 @@
 """The shell around `H1Connection`: one asyncio protocol per client.
 
 Everything here runs on the loop thread, but for what `Carrier` says otherwise of. Per connection
-one exchange is open at a time; the bytes that a pipelining client sends ahead wait in
-`H1Connection`, and past a bound in the kernel. Bodies: `Intake`; answers: `Answers`; ends: `Closing`.
+one exchange is open at a time; bytes that a pipelining client sends ahead wait in `H1Connection`,
+and past a bound in the kernel. Of bodies knows `Intake`, of answers `Answers`, of ends `Closing`.
 """
 
 from __future__ import annotations
