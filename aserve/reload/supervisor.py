@@ -412,8 +412,14 @@ class Supervisor:
         if message["late"]:
             self._next_is_cold = True  # it serves, with what cannot be had anew in it
         else:
-            child.failed = True  # so its end is no news
-            self._children.discard(child)
+            self._start_cold_instead(child)
+
+    def _start_cold_instead(self, child: Child) -> None:
+        """What it has imported ahead stood in the way of the app."""
+        child.failed = True  # so its end is no news
+        self._children.discard(child)
+        # Else its word was on the way when its generation was given up: nobody would end another.
+        if self._model.state in (State.LOADING, State.SERVING):
             self._start(child.generation, is_cold=True)
 
     def _on_prompt(self, child: Child, *, is_open: bool) -> None:
@@ -443,8 +449,7 @@ class Supervisor:
             child.failed = True
             if child.is_warm and not _is_syntax_error(message):
                 # Perhaps only because of what was imported ahead: a cold one has the last word.
-                self._children.discard(child)
-                self._start(child.generation, is_cold=True)
+                self._start_cold_instead(child)
                 return
             self._report = message
             self._may_have_collided = self._is_beside_others and may_be_a_collision(message)

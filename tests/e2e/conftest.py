@@ -126,7 +126,10 @@ class Child:
 
     def wait(self) -> int:
         """Wait for the end; returns the exit status."""
-        status = self.process.wait(DEADLINE)
+        try:
+            status = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"It has not ended:\n{self.errors}")
         self._thread.join(DEADLINE)
         return status
 

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -364,6 +365,42 @@ def test_programs_that_nobody_has_thought_of(tmp_path: Path, start: Start, seed:
         for _ in range(door.processes * 3):
             assert until(child, f"v{number} ") == cold(tmp_path, variables), child.errors
     assert child.end() == 0
+
+
+@pytest.mark.parametrize("first", ["STOP", "CHANGED"])
+def test_what_a_process_says_at_its_end_starts_no_other(
+    tmp_path: Path, start: Start, first: str
+) -> None:
+    """Its word was on the way when the supervisor had done with it already."""
+    script = f"""
+        import aserve, sys
+        from aserve.reload.machine import Event, What, step
+        from aserve.reload.supervisor import Supervisor
+
+        hear = Supervisor._hear
+
+        def hear_too_late(self, child, message):
+            if message["type"] == "misfit":
+                self._apply(*step(self._model, Event(What.{first})))
+                self._events.put_nowait(Event(What.SETTLED))
+            hear(self, child, message)
+
+        Supervisor._hear = hear_too_late
+        import app
+        if __name__ == "__main__":
+            aserve.run(app.app, port=0, reload=True, log_level="debug")
+    """
+    case = CASES["a file of variables"]
+    write(tmp_path, {**case.files, "app.py": case.app + SERVE, "serve.py": textwrap.dedent(script)})
+    child = start(sys.executable, "serve.py", raw=True, **variables_of(tmp_path))
+    until(child, "v0 ")
+    wait_until_warm(child)
+    save(tmp_path, 1, {"dev.env": "BOARD_HOME=/two\n"})
+    if first == "STOP":
+        assert child.wait() == 0
+    else:
+        until(child, "v1 ")
+        assert child.end() == 0
 
 
 @pytest.mark.parametrize("name", ["a variable before the import", "a file of variables"])
