@@ -5,8 +5,8 @@ one by one that costs little: the worker sends its answer itself. When many come
 loop, the two fight over the interpreter lock. So before such a loop sleeps, it has one worker get
 through all that waits, and writes all the answers in one go.
 
-It waits for a bounded time: a view may take as long as it likes, and connections go on meanwhile.
-What was waited for in vain makes the loop try again less often.
+It waits while they get on, and for a bounded time: a view may take as long as it likes, and
+connections go on meanwhile. What was waited for in vain makes the loop try again less often.
 
 A loop that runs anything else than the server is never held up like this: `OwnLoop` is made by
 `aserve.run` and the command, for themselves.
@@ -14,19 +14,22 @@ A loop that runs anything else than the server is never held up like this: `OwnL
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final
 
 from .. import native
 from .mailbox import Mailbox
-from .pool import WorkerPool
+from .pool import BUSY, WorkerPool
 
 __all__ = ["Meeting"]
 
-# How long the loop may wait: so much at least, twice of what such a batch took lately, and never
-# more than a client that knocks meanwhile would notice.
-_LEAST_SECONDS: Final = 0.0005
+# How long the loop may wait in all: never more than a client that knocks meanwhile would notice.
 _MOST_SECONDS: Final = 0.008
+# How long nothing may be taken up: then what the workers have is not quick. A worker needs some of
+# it to be there, and the rest is for jobs that take longer than those before them.
+_LEAST_PAUSE: Final = 0.0005
+_PAUSE_OF_JOBS: Final = 4
+_MOST_PAUSE: Final = 0.002
 # A quick view of Flask, until it is known better.
 _PER_JOB_SECONDS: Final = 0.0001
 
@@ -70,26 +73,38 @@ class Meeting:
         began = perf_counter()
         self._mailbox.hold()
         try:
-            is_over = self._wait(min(_MOST_SECONDS, _LEAST_SECONDS + 2 * self._per_job * size))
+            is_over = self._wait(began)
         finally:
             self._mailbox.deliver()
-        done = size - self._pool.waiting
-        if done:
-            self._per_job += ((perf_counter() - began) / done - self._per_job) / 8
         if is_over:
+            # What was waited for in vain says nothing of the quick ones.
+            took = (perf_counter() - began) / size
+            self._per_job += (took - self._per_job) / 8
             self._misses //= 2
         else:
             self._misses = min(2 * self._misses + 2, _MOST_SKIPPED)
             self._skips = self._misses
         return True
 
-    def _wait(self, seconds: float) -> bool:
-        """Until a worker has found the queue empty; False when it took too long."""
+    def _wait(self, began: float) -> bool:
+        """Until a worker has found the queue empty; False when they do not get on."""
         self._over.acquire(blocking=False)  # what a Ctrl-C has left behind
         self.is_open = True
         self._pool.wake()
+        pause = min(_MOST_PAUSE, _LEAST_PAUSE + _PAUSE_OF_JOBS * self._per_job)
+        waiting, used, since = self._pool.waiting, process_time(), began
         try:
-            if self._over.acquire(timeout=seconds):
+            while not self._over.acquire(timeout=pause):
+                before, waiting = waiting, self._pool.waiting
+                used_before, used = used, process_time()
+                since_before, since = since, perf_counter()
+                if waiting == before:
+                    is_busy = used - used_before > BUSY * (since - since_before)
+                    self._pool.wake_more(is_busy=is_busy)
+                    break
+                if since - began > _MOST_SECONDS:
+                    break
+            else:
                 return True
         finally:
             with self._pool.lock:

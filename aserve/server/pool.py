@@ -39,7 +39,7 @@ from .. import native
 from ..safe_log import get_logger
 from .job import Job, Running
 
-__all__ = ["BUSY_STALL_SECONDS", "IDLE_SECONDS", "STALL_SECONDS", "WorkerPool"]
+__all__ = ["BUSY", "BUSY_STALL_SECONDS", "IDLE_SECONDS", "STALL_SECONDS", "WorkerPool"]
 
 # trio's figure: long enough for the next click, short enough to be gone when it matters.
 IDLE_SECONDS: Final = 10.0
@@ -60,7 +60,7 @@ BUSY_STALL_SECONDS: Final = 0.005
 _WAKES: Final = 8
 
 # Processor seconds per second from which the process counts as busy.
-_BUSY: Final = 0.7
+BUSY: Final = 0.7
 
 # Threads in the place of those that wait for a client; beyond it those count again.
 _MOST_LENT: Final = 512
@@ -159,6 +159,17 @@ class WorkerPool:
         if is_at_rest or perf_counter() - self._last_pickup > self._stall:
             self._wake_one()
 
+    def wake_more(self, *, is_busy: bool) -> None:
+        """Those at work are stuck: have others look at the queue. Loop thread.
+
+        Args:
+            is_busy: They compute, so the fewest that can be are woken; else they wait for
+                something, and there is one for each waiting job.
+        """
+        for _ in range(1 if is_busy else min(len(self._jobs), _WAKES)):
+            if not self._wake_one():
+                break
+
     def grow(self) -> bool:
         """One more thread than before, in the place of one that waits for a client. Any thread.
 
@@ -225,11 +236,7 @@ class WorkerPool:
         now = perf_counter()
         stall = self._stall = self._measure(now)
         if self._jobs and now - pickup > stall:
-            # One for each waiting job, or the fewest that can be.
-            wakes = min(len(self._jobs), _WAKES) if stall == STALL_SECONDS else 1
-            for _ in range(wakes):
-                if not self._wake_one():
-                    break
+            self.wake_more(is_busy=stall == BUSY_STALL_SECONDS)
         self._quiet_ticks = self._quiet_ticks + 1 if pickup == self._seen_pickup else 0
         self._seen_pickup = pickup
         if self._quiet_ticks >= _QUIET_TICKS:
@@ -239,12 +246,14 @@ class WorkerPool:
                 self._timer = None
                 return
             self.is_ticking = True
-        self._timer = self._loop.call_later(stall, self._tick)
+        # However long is too long: who has just begun to sleep, in a process that was busy until
+        # now, is found out soon.
+        self._timer = self._loop.call_later(STALL_SECONDS, self._tick)
 
     def _measure(self, now: float) -> float:
         """How long is too long now, by the use of the processor since the last tick."""
         cpu = process_time()
-        is_busy = cpu - self._used_cpu > _BUSY * (now - self._ticked_at)
+        is_busy = cpu - self._used_cpu > BUSY * (now - self._ticked_at)
         self._used_cpu, self._ticked_at = cpu, now
         return BUSY_STALL_SECONDS if is_busy else STALL_SECONDS
 

@@ -113,7 +113,7 @@ async def test_waiting_jobs_of_an_idle_process_get_their_threads_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One look at the stall is enough for all of them."""
-    monkeypatch.setattr(pool_module, "_BUSY", float("inf"))
+    monkeypatch.setattr(pool_module, "BUSY", float("inf"))
     pool = _Pool(4)
     ticks = 0
     tick = pool.pool._tick
@@ -227,7 +227,7 @@ async def test_many_jobs_from_many_turns_are_all_run_once(
 
     Also in a process that counts as busy all the time, and in one that never does.
     """
-    monkeypatch.setattr(pool_module, "_BUSY", busy)
+    monkeypatch.setattr(pool_module, "BUSY", busy)
     pool = _Pool(5)
     lock = threading.Lock()
     counts: dict[int, int] = {}
