@@ -56,7 +56,7 @@ class ReadSide(asyncio.Transport):
         protocol: asyncio.Protocol,
         channel: Channel | None,
     ) -> None:
-        super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": peername})
+        super().__init__({"socket": sock, "sockname": _own_name(sock), "peername": peername})
         self._loop = loop
         self._sock = sock
         self.channel: Channel = channel or sock
@@ -172,3 +172,11 @@ class ReadSide(asyncio.Transport):
             self._end(error)
             return
         self._on_readable_once()
+
+
+def _own_name(sock: socket.socket) -> Any:
+    """Its end of the connection; None, as asyncio has it, where a client has left already."""
+    try:
+        return sock.getsockname()
+    except OSError:  # pragma: no cover - macOS says so of a connection that was reset
+        return None
