@@ -91,7 +91,7 @@ class Answers:
         4. no stop has begun, behind which an answer has to say that it is the last.
 
         The loop hears of it by a note. It finds it before it takes anything more from this client,
-        and in its next tick at the latest.
+        when a stop begins, and in its next tick at the latest.
         """
         server, h1, transport = self._server, self._h1, self._direct
         meeting = server.meeting
@@ -120,7 +120,8 @@ class Answers:
             server.mailbox.post(note)
         else:
             server.mailbox.leave(note)
-            if not server.pool.is_ticking:  # looked at behind that, see there
+            # Looked at behind that: a stop waits for no tick, and without one nobody does.
+            if server.is_shut or not server.pool.is_ticking:
                 server.mailbox.post(_nothing)
         return True
 

@@ -82,6 +82,14 @@ def test_where_nothing_ticks_the_loop_is_woken(sending: Sending) -> None:
     assert (sending.shell.left, sending.shell.posted) == (1, 1)
 
 
+def test_where_a_stop_comes_meanwhile_the_loop_is_woken(sending: Sending) -> None:
+    """It has looked for notes already, and waits for what runs."""
+    sending.go_on()
+    sending.shell.server.is_shut = True
+    sending.go_on()
+    assert (sending.shell.left, sending.shell.posted) == (1, 1)
+
+
 def test_the_last_answer_is_told_at_once() -> None:
     """The client waits for the end of the connection."""
     sending = Sending(b"1.0")
