@@ -222,7 +222,8 @@ def stress(session: nox.Session) -> None:
     """Run the tests of load and loss in their long form, and the soak; a quiet machine, please."""
     _install(session, "test")
     session.run("pytest", "-q", "tests/stress", *session.posargs, env={"STRESS": "1"})
-    session.run("python", "-m", "benchmarks.soak", "--minutes", "5")
+    for loop in ((), ("--uvloop",)):
+        session.run("python", "-m", "benchmarks.soak", "--minutes", "5", *loop)
 
 
 @nox.session

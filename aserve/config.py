@@ -103,9 +103,9 @@ class Limits:
         65_536, "How much a client may send ahead of the answer that it waits for.",
         group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
-    # One socket buffer: a form or a JSON call arrives whole, and no thread waits for its bytes.
+    # A form, a JSON call or a photo arrives whole, and no thread waits for its bytes.
     body_buffer: int = declare(
-        65_536, "Request bodies up to this size are collected before a thread is taken.",
+        1_048_576, "Request bodies up to this size are collected before a thread is taken.",
         group="Limits", is_rare=True, unit="bytes", check=at_least(0),
     )  # fmt: skip
     # A browser sends this much before it looks for an answer; beyond it, closing is cheaper.
@@ -277,10 +277,6 @@ class ServerConfig(Limits, Timeouts, ReloadConfig):
         5.0, "How long running requests may finish at the end, before they are cut.",
         group="Serving", metavar="SECONDS", unit="seconds", check=between(0, 86_400),
     )  # fmt: skip
-    loop: Literal["auto", "asyncio", "uvloop"] = declare(
-        "auto", "Event loop of the command line; auto takes uvloop when it is installed.",
-        group="Serving", choices=("auto", "asyncio", "uvloop"),
-    )  # fmt: skip
 
     reload: bool | None = declare(
         None, "Load the app anew when its files change; without a word from you on a terminal, and "
@@ -383,7 +379,6 @@ class ServerOptions(TypedDict, total=False):
     threads: int
     processes: int
     grace: float
-    loop: Literal["auto", "asyncio", "uvloop"]
     extra_files: tuple[str, ...]
     exclude_patterns: tuple[str, ...]
     watch: tuple[str, ...]

@@ -26,12 +26,13 @@ from .options import DEBUG_PIN_VARIABLE
 from .reload import role
 from .sealed import Sealed
 from .server import Server
+from .server.own_loop import own_loop
 from .types import WSGIApp
 
 if TYPE_CHECKING:
     from .net.credentials import Credentials  # a Python may have been built without ssl
 
-__all__ = ["InMainThread", "loop_factory", "run", "run_configured", "run_on_loop"]
+__all__ = ["InMainThread", "run", "run_configured", "run_on_loop"]
 
 _T = TypeVar("_T")
 # Calls a function there, and waits for it.
@@ -153,7 +154,7 @@ def run_configured(
         hooks = _with_console(hooks or Hooks(), config)
     handlers = AppHandlers()
     received = run_on_loop(
-        lambda app, in_main_thread: _run(app, config, hooks, tls, in_main_thread), app, config.loop
+        lambda app, in_main_thread: _run(app, config, hooks, tls, in_main_thread), app
     )
     if len(received) > 1:
         skip_callbacks()
@@ -165,7 +166,7 @@ def run_configured(
 
 
 def run_on_loop(
-    serve: Callable[[WSGIApp, InMainThread], Coroutine[Any, Any, _T]], app: WSGIApp, loop: str
+    serve: Callable[[WSGIApp, InMainThread], Coroutine[Any, Any, _T]], app: WSGIApp
 ) -> _T:
     """Run a loop until `serve` is done: here, or where it does not hold up the app's greenlets.
 
@@ -173,14 +174,13 @@ def run_on_loop(
         serve: Given the app to serve, and a function that calls another one in the main thread and
             waits for it; what it returns runs on the loop.
         app: The application.
-        loop: As in `ServerConfig`.
 
     Returns:
         What `serve` has returned.
     """
 
     def run(app: WSGIApp, in_main_thread: InMainThread) -> _T:
-        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(serve(app, in_main_thread))
 
     if not native.is_patched():
@@ -250,18 +250,9 @@ def _shutdown_on_signal(server: Server, received: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if name != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            if name == "uvloop":
-                raise ConfigError(
-                    "loop", name, "is not installed: pip install 'aserve-wsgi[fast]'"
-                ) from None
-        else:
-            return uvloop.new_event_loop
-    return native.loop_factory()
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    # The loop of Windows has no selector that could be asked to wait.
+    return None if sys.platform == "win32" else own_loop
 
 
 def _with_console(hooks: Hooks, config: ServerConfig) -> Hooks:

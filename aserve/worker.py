@@ -330,7 +330,7 @@ class _Child:
                 # The app may have asked for the end by itself; the supervisor need not know which.
                 self._channel.send({"type": "stopped"})
 
-        run_on_loop(serve, app, config.loop)
+        run_on_loop(serve, app)
         seconds = lifecycle.longest() + (_HANDLER_SECONDS if self._signal in handlers else 0)
         self._channel.send({"type": "ending", "seconds": seconds})
         lifecycle.run_callbacks(is_reload=self._is_reload)

@@ -100,7 +100,11 @@ def _with_bytecode(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def child(
-    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: IO[bytes],
+    *,
+    session: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in a process group of its own, and end the whole group on exit.
 
@@ -108,6 +112,7 @@ def child(
         command: The program and its arguments; it runs in the root of the checkout.
         environment: Added to this process' environment.
         log: An open file for both of its output streams; the caller closes it.
+        session: Whether the group has a session of its own, too.
     """
     process = subprocess.Popen(
         command,
@@ -116,7 +121,8 @@ def child(
         stderr=log,
         cwd=ROOT,
         env={**_with_bytecode(os.environ), **environment},
-        start_new_session=True,
+        start_new_session=session,
+        process_group=None if session else 0,
     )
     try:
         yield process

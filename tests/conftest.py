@@ -71,6 +71,8 @@ def loop_guard() -> Iterator[blockbuster.BlockBuster]:
             function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
             # It joins a thread that has made its last call: microseconds.
             function.can_block_in("aserve/native.py", {"in_thread"})
+            # Bounded, on a loop that nobody shares.
+            function.can_block_in("server/meeting.py", {"_wait"})
             # Where a log goes, and whether it can stall there, is the program's choice.
             function.can_block_in("logging/__init__.py", {"callHandlers"})
         if coverage.Coverage.current() is not None:

@@ -18,7 +18,6 @@ import anyio
 import pytest
 
 import aserve
-from aserve import running
 from aserve.app_signals import SIGNALS
 from aserve.types import Environ, StartResponse
 
@@ -265,11 +264,8 @@ class TestTrio:
         assert server.state is aserve.ServerState.CLOSED
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_run_ends_with_a_signal_and_puts_the_handlers_back(
-    loop: Any, number: signal.Signals
-) -> None:
+def test_run_ends_with_a_signal_and_puts_the_handlers_back(number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in SIGNALS}
     answers: list[bytes] = []
 
@@ -280,7 +276,7 @@ def test_run_ends_with_a_signal_and_puts_the_handlers_back(
     def on_ready(server: aserve.Server) -> None:
         threading.Thread(target=ask_then_stop, args=(server.port,)).start()
 
-    aserve.run(hello, port=0, loop=loop, hooks=aserve.Hooks(on_ready=on_ready))
+    aserve.run(hello, port=0, hooks=aserve.Hooks(on_ready=on_ready))
     assert answers[0].endswith(b"hello")
     assert {each: signal.getsignal(each) for each in SIGNALS} == before
 
@@ -343,13 +339,6 @@ async def test_processes_are_for_those_who_own_the_process() -> None:
     with pytest.raises(aserve.ConfigError, match="processes: 2 works with `run`"):
         async with aserve.open_server(hello, processes=2):
             pass
-
-
-def test_uvloop_that_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    with pytest.raises(aserve.ConfigError, match="is not installed"):
-        aserve.run(hello, port=0, loop="uvloop")
-    assert running.loop_factory("auto") is None
 
 
 @pytest.fixture

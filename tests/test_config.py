@@ -82,7 +82,6 @@ def test_whole_seconds_become_a_float() -> None:
         ("fd", -1, "must be at least 0"),
         ("fd", 2147483648, "is larger than any descriptor"),
         ("threads", 0, "is not between 1 and 10000"),
-        ("loop", "curio", "is not one of auto, asyncio, uvloop"),
         ("log_level", "loud", "is not one of debug, info, warning, error, critical"),
         ("access_log", 1, "must be true or false"),
         ("limit_request_line", 1, "must be at least 64"),

@@ -73,10 +73,10 @@ def test_nobody_is_told_to_install_the_unrelated_distribution() -> None:
     [
         ("python -m pip install {}", True),
         ("pip install --upgrade {}", True),
-        ("uv pip install {}[fast]", True),
-        ("pip install flask '{}[fast]'", True),
+        ("uv pip install {}[extra]", True),
+        ("pip install flask '{}[extra]'", True),
         ("pip install {}-wsgi", False),
-        ("pip install '{}-wsgi[fast]'", False),
+        ("pip install '{}-wsgi[extra]'", False),
         ("pip install . && {} demo", False),
     ],
 )

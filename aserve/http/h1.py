@@ -25,6 +25,10 @@ __all__ = ["CONTINUE", "H1Connection"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# A body that is not worth the copy behind its head: memory for both together would have to be got
+# from the system, page by page.
+_LARGE: Final = 16_384
+
 # How much of a broken head is worth showing.
 _SHOWN: Final = 256
 
@@ -115,15 +119,18 @@ class H1Connection:
             client broke HTTP, `failure` is set behind the last good event.
         """
         if self.receiving is Receiving.HEAD and not self._buffer:
-            # The common case: one read brought exactly one head. It saves the buffer's copy.
-            size = len(data)
-            if size <= self._fast_size and data.find(END_OF_HEAD) == size - 4 >= 0:
+            # The common case: one read brought one head. It saves the copies of the buffer.
+            end = data.find(END_OF_HEAD, 0, self._fast_size) + 4
+            if end >= 4:
                 try:
-                    request = parse_head(data, self._limits.limit_request_fields)
+                    head = data if end == len(data) else data[:end]
+                    request = parse_head(head, self._limits.limit_request_fields)
                     self._begin(request)
                 except RemoteProtocolError:
                     pass  # an empty line in front is legal (section 2.2): the long way decides
                 else:
+                    if end < len(data):
+                        return self._behind_head(request, data[end:])
                     return [request] if request.has_body else [request, END_OF_MESSAGE]
         elif self.receiving is Receiving.BODY and not self._buffer:
             reader = self._reader
@@ -138,6 +145,30 @@ class H1Connection:
             return []
         self._buffer += data
         return self._parse()
+
+    def _behind_head(self, request: Request, data: bytes) -> list[Event]:
+        """The events of a head, and of what came with it."""
+        if not request.has_body:
+            self._buffer += data
+            return [request, END_OF_MESSAGE]
+        return [request, *self.receive_data(data)]
+
+    def received_elsewhere(self, size: int) -> bool:
+        """So many bytes of a body with Content-Length were read past this object.
+
+        Returns:
+            Whether the request is complete.
+
+        Raises:
+            LocalProtocolError: They are too many, or no such body is being read.
+        """
+        reader = self._reader
+        if self._buffer or not (isinstance(reader, LengthReader) and reader.take(size)):
+            raise LocalProtocolError("bytes that are not of this body")
+        self._continue_due = False
+        if reader.complete:
+            self.receiving = move_receiving(self.receiving, "end of body")
+        return reader.complete
 
     def receive_eof(self) -> bool:
         """The client finished sending. Requests that it sent ahead still come out of `next_cycle`.
@@ -276,9 +307,16 @@ class H1Connection:
 
     def send_whole(self, response: Response, body: bytes) -> bytes:
         """A response and all of its body at once, as three `send` would give it."""
+        return b"".join(self.send_pieces(response, body))
+
+    def send_pieces(self, response: Response, body: bytes) -> tuple[bytes, bytes]:
+        """The same in two pieces, the second of which is a large body as it is, or nothing."""
         head = self._send_head(response)
         data = self._send_data(body) if body else b""
-        return b"".join((head, data, self._send_end()))
+        end = self._send_end()
+        if len(data) >= _LARGE and not end:
+            return head, data
+        return b"".join((head, data, end)), b""
 
     def send_continue(self) -> bytes:
         """`100 Continue`, if the client still waits for it (RFC 9110 section 10.1.1), else nothing.

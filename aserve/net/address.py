@@ -15,6 +15,7 @@ __all__ = [
     "is_literal",
     "network_address",
     "peer_of",
+    "port_of",
     "strip_brackets",
     "url_of",
     "urls_of",
@@ -65,6 +66,15 @@ def url_of(sock: socket.socket, scheme: str = "http") -> str:
 def _bracketed(host: str) -> str:
     # RFC 6874: the percent sign in front of a scope is itself percent-encoded in a URL.
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
+
+
+def port_of(sockets: Iterable[socket.socket]) -> int:
+    """The TCP port of the first socket that has one; 0 when there are only Unix sockets."""
+    for sock in sockets:
+        name = sock.getsockname()
+        if isinstance(name, tuple):
+            return int(name[1])
+    return 0
 
 
 def urls_of(sockets: Iterable[socket.socket], scheme: str = "http") -> list[str]:

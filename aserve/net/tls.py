@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigError
 
-__all__ = ["expiry_of", "make_context", "refuse_useless"]
+__all__ = ["client_context", "expiry_of", "make_context", "refuse_useless"]
 
 # One protocol is spoken, and a client that asks for others is told so (RFC 7301).
 _PROTOCOLS: Final = ["http/1.1"]
@@ -75,6 +75,21 @@ def _ask_for_certificates(context: ssl.SSLContext, client_ca: str) -> None:
     except ssl.SSLError as error:
         raise ConfigError("client_ca", client_ca, f"cannot be used: {error.reason}") from None
     context.verify_mode = ssl.CERT_REQUIRED
+
+
+def client_context(ca_pem: str | None) -> ssl.SSLContext:
+    """A context for a client that accepts a server, and checks its name.
+
+    Args:
+        ca_pem: Whom it trusts, and nobody else; None for whom this machine trusts.
+    """
+    context = ssl.create_default_context(cadata=ca_pem)
+    if ca_pem is not None:
+        # A certificate may be its own authority, or stand without it; and those of other
+        # tools do not follow RFC 5280 to the letter, as Python 3.13 wants it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def refuse_useless(context: ssl.SSLContext) -> None:

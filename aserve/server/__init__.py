@@ -4,6 +4,7 @@ It is handed everything that it needs (the application, listening sockets, confi
 observers), prints nothing, installs no signal handler and never ends the process.
 """
 
-from .server import Server, ServerState
+from .server import Server
+from .state import ServerState
 
 __all__ = ["Server", "ServerState"]

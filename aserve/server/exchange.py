@@ -2,16 +2,12 @@
 
 Threads. The loop thread makes the exchange, gathers the body, and takes the outbox's items to
 the transport. One worker thread calls `run`, which calls the application and, through it,
-the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A worker that has read a small
-request itself makes the exchange, too, and sends a whole answer past the outbox; see
-`aserve.server.direct`.
+the `Sink` methods `whole`, `head`, `data`, `file` and `end`. A whole answer it may send by itself:
+see `Answers.send_now`.
 
-No lock. `_items` is a deque (append and popleft are atomic); `_queued` is written by the
-worker only and `_flushed` by the loop only, so their difference may be late but never wrong;
-`closed` only ever goes from False to True. A plain GET allocates no lock and no event.
+No lock: all goes through the `Outbox`, the `StreamBody`, or messages; `closed` stays True.
 
-Allowed to block: the worker, in `data` and `file`, until the client has read enough or left.
-The loop never blocks here.
+The worker may block, in `data` and `file`, until the client has read enough or left.
 """
 
 from __future__ import annotations
@@ -20,105 +16,31 @@ import contextlib
 import functools
 import io
 import socket
-import threading
-from collections import deque
-from collections.abc import Callable
 from time import perf_counter, time
-from types import TracebackType
-from typing import Final, Protocol
+from typing import Final
 
 from .. import native
-from ..errors import ClientDisconnected, RemoteProtocolError, WSGIError
-from ..events import END_OF_MESSAGE, ErrorRecord, Request, Response
+from ..errors import ClientDisconnected, RemoteProtocolError
+from ..events import END_OF_MESSAGE, Request, Response
 from ..forks import end_if_fork
 from ..harmless import harmless_line
 from ..http.response import simple_response
 from ..safe_log import get_logger
-from ..types import Environ, InputStream, WSGIApp
+from ..types import Environ, InputStream
 from ..wsgi.body import StreamBody
 from ..wsgi.environ import build_environ
 from ..wsgi.response import ResponseWriter
 from . import filesend
+from .buffers import KeptBody
+from .carrier import Carrier
+from .failure import report
 from .gate import Gate
-from .outbox import ABORT, FileTurn, Item, Whole
+from .outbox import ABORT, FileTurn, Item, Outbox, Whole, begins_event_stream
 from .tunnel import OfferedSocket
 
-# What may stand between the server and the application.
-_OWN_PACKAGES: Final = ("aserve.server", "aserve.wsgi", "aserve.pytest_plugin")
-
-__all__ = ["Carrier", "Direct", "Exchange"]
+__all__ = ["Exchange"]
 
 _log: Final = get_logger("aserve.error")
-
-# Of the HTML standard, "Server-sent events": open until one side does not want it any more.
-_EVENT_STREAM: Final = b"text/event-stream"
-# How long a worker waits for its client before it lends its thread: most are quicker.
-_PATIENCE_SECONDS: Final = 0.005
-
-
-class Carrier(Protocol):
-    """A connection, as its exchange uses it from the worker thread. Nothing here changes."""
-
-    app: WSGIApp
-    environ: Environ
-    client: str
-    high_water: int
-    low_water: int
-    can_send_files: bool
-    send_timeout: float
-    post: Callable[[Callable[[], object]], None]
-
-    # In any thread:
-
-    def tell_error(self, record: ErrorRecord) -> None:
-        """The application has failed; the client is told next."""
-        ...
-
-    def lend_thread(self) -> bool:
-        """The worker waits for a client, and no code of the app runs in it. False: too many do."""
-        ...
-
-    def return_thread(self) -> None:
-        """It is back."""
-        ...
-
-    # Posted, and so called on the loop thread:
-
-    def flush(self, exchange: Exchange) -> None:
-        """Send what is in the outbox of the exchange."""
-        ...
-
-    def open_tunnel(self, exchange: Exchange, sock: socket.socket) -> None:
-        """The app has taken the connection; the socket is the other end of its own."""
-        ...
-
-    def end_tunnel(self) -> None:
-        """And it has ended."""
-        ...
-
-    def send_continue(self) -> None:
-        """Tell the client to send its body."""
-        ...
-
-    def resume_body(self) -> None:
-        """Read on: what was buffered of the body is used up."""
-        ...
-
-
-class Direct(Protocol):
-    """The short way from the worker to the client, as an exchange uses it. Worker thread."""
-
-    def answer(self, exchange: Exchange, response: Response, body: bytes) -> None:
-        """Send a complete response; the exchange's lease was claimed before."""
-        ...
-
-    def give_back(self) -> None:
-        """Leave the connection to the loop; the exchange's lease was claimed before."""
-        ...
-
-    def end(self) -> None:
-        """The server has ended the exchange, and this is the connection's last one. Loop thread."""
-        ...
 
 
 class Exchange:
@@ -127,32 +49,27 @@ class Exchange:
     Args:
         connection: Where the request came from.
         request: Its head.
-        direct: Set when it is made by a worker that has the connection for itself.
     """
 
     __slots__ = (
-        "_flush_posted",
-        "_flushed",
         "_is_lending",
         "_is_over",
         "_is_reported",
-        "_items",
-        "_lease",
         "_parts",
-        "_queued",
-        "_space",
         "body_size",
         "client_left",
         "closed",
         "connection",
-        "direct",
         "dispatched",
         "ended",
+        "ended_clock",
         "gate",
         "has_begun",
         "is_event_stream",
         "is_taken",
         "is_waiting",
+        "kept",
+        "outbox",
         "request",
         "sent",
         "started_at",
@@ -161,61 +78,39 @@ class Exchange:
         "stream",
     )
 
-    can_wait = True
-
-    def __init__(self, connection: Carrier, request: Request, direct: Direct | None = None) -> None:
+    def __init__(self, connection: Carrier[Exchange], request: Request) -> None:
         self.connection = connection
         self.request = request
-        self.direct = direct
-        # Who takes the token has the connection: the worker that answers, or the loop.
-        self._lease: list[None] = []
         self.started_at = time()
         self.started_clock = perf_counter()
         # Request body.
         self._parts: list[bytes] | None = None
+        self.kept: KeptBody | None = None
         self.body_size = 0
         self.stream: StreamBody | None = None
         self.gate: Gate | None = None  # to leave at the end
         self.dispatched = False
         self.is_waiting = False  # the worker, for the client
-        self._is_lending = False
-        self._is_reported = False
+        self._is_lending = self._is_reported = False
         # Response.
-        self._items: deque[Item] = deque()
-        self._queued = 0
-        self._flushed = 0
-        self._flush_posted = False
-        self._space: threading.Event | None = None
+        self.outbox = Outbox(connection.config.send_buffer)
         self.has_begun = False  # to answer
         self.status_code = 0
         self.sent = 0  # bytes of the response body
-        self.ended = False  # the last byte of the response went to the transport
+        self.ended = False  # the last byte of the response went to the transport,
+        self.ended_clock = 0.0  # when a worker has sent it
         self.is_event_stream = False  # the answer never ends by itself
         self._is_over = False  # the server has ended it, because it stops
         self.is_taken = False  # by the app, for an upgrade; nothing is answered any more
-        # The client finished sending: it left, or only closed its half.
-        self.client_left = False
-        # Nothing that is still made can be sent.
-        self.closed = False
+        self.client_left = False  # it finished sending: it left, or only closed its half
+        self.closed = False  # nothing that is still made can be sent
 
     def __str__(self) -> str:
         request = self.request
-        # For logs. An app may say of itself that its queries belong in none: codes, tokens.
+        # For logs; an app may say that its queries belong in none: codes, tokens.
         is_secret = getattr(self.connection.app, "has_secret_queries", False)
         target = request.path if is_secret else request.target
         return f"{request.method} {harmless_line(target.decode('latin-1'))}"
-
-    def lend(self) -> None:
-        """From here on, whoever claims the connection first has it. Its owner's thread."""
-        self._lease.append(None)
-
-    def claim(self) -> bool:
-        """Whether the connection is the caller's from here on; only the first gets it."""
-        try:
-            self._lease.pop()
-        except IndexError:
-            return False
-        return True
 
     # -- loop thread: the request's body -------------------------------------------------
 
@@ -228,14 +123,13 @@ class Exchange:
         self.body_size += len(data)
         return self.body_size
 
-    def start_stream(self, high_water: int, pull: Callable[[], bool] | None = None) -> StreamBody:
+    def start_stream(self, high_water: int) -> StreamBody:
         """From here on the body is a pipe; what was collected goes into it first."""
         connection = self.connection
         stream = self.stream = StreamBody(
             high_water,
             on_first_read=lambda: connection.post(connection.send_continue),
             on_resume=lambda: connection.post(connection.resume_body),
-            pull=pull,
             waiter=self,
             threads=native.threading,
         )
@@ -246,30 +140,6 @@ class Exchange:
 
     # -- loop thread: the response -------------------------------------------------------
 
-    def next_item(self) -> Item | None:
-        """The next thing to send, or None."""
-        try:
-            return self._items.popleft()
-        except IndexError:
-            return None
-
-    @property
-    def begins_stream(self) -> bool:
-        """Whether the next thing to send is the head of an answer that comes in pieces."""
-        return not self.status_code and bool(self._items) and type(self._items[0]) is Response
-
-    def begin_flush(self) -> int:
-        """The number of items to send now; what the worker adds later posts another flush."""
-        self._flush_posted = False
-        return len(self._items)
-
-    def flushed(self, size: int) -> None:
-        """The transport has taken `size` bytes: let the worker go on when there is room."""
-        self._flushed += size
-        space = self._space
-        if space is not None and self._pending <= self.connection.low_water:
-            space.set()
-
     def end_stream(self) -> None:
         """The server stops: the answer ends behind what was made of it so far. Loop thread.
 
@@ -277,20 +147,14 @@ class Exchange:
         adds something at this moment adds it behind the end, where nobody looks.
         """
         self._is_over = self.client_left = True
-        if self.direct is not None:
-            self.direct.end()
         self._put(END_OF_MESSAGE)
 
     def close(self) -> None:
         """Nothing more can be sent or read; whoever waits is told. Idempotent."""
         self.closed = self.client_left = True
-        if self._space is not None:
-            self._space.set()
         if self.stream is not None:
             self.stream.fail(ClientDisconnected("the client left before it sent the whole body"))
-        while (item := self.next_item()) is not None:
-            if isinstance(item, FileTurn):
-                item.granted.set()
+        self.outbox.close()
 
     # -- worker thread -------------------------------------------------------------------
 
@@ -300,6 +164,8 @@ class Exchange:
             if not self.closed:  # else the client left while the request was waiting for a thread
                 self._run()
         finally:
+            if self.kept is not None:
+                self.kept.release()
             if self.gate is not None:
                 self.gate.leave()
 
@@ -344,12 +210,7 @@ class Exchange:
 
     def _take(self, ours: socket.socket) -> None:
         self.is_taken = True
-        if self.direct is not None and self.claim():
-            self.direct.give_back()
         self.connection.post(functools.partial(self.connection.open_tunnel, self, ours))
-
-    def overdue(self) -> None:
-        """See `Job`. The loop looks after the client from the start."""
 
     def drop(self) -> None:
         """See `Job`. Its connection is cut."""
@@ -361,6 +222,8 @@ class Exchange:
     def _input(self) -> InputStream:
         if self.stream is not None:
             return self.stream
+        if self.kept is not None:
+            return io.BufferedReader(self.kept)
         return io.BytesIO(b"".join(self._parts) if self._parts else b"")
 
     def _fail(self, error: BaseException, writer: ResponseWriter) -> None:
@@ -368,7 +231,7 @@ class Exchange:
         if self.is_taken and isinstance(error, ConnectionError | StopIteration):
             return  # how frameworks say that there is nothing to answer any more
         try:
-            self._report(error, is_cut=writer.started)
+            report(self, error, is_cut=writer.started)
         except Exception:
             # A handler of the app's, or an exception that cannot be formatted. The client waits.
             with contextlib.suppress(Exception):
@@ -380,20 +243,6 @@ class Exchange:
         else:
             text = "The application failed; its log says why."
             self._put(Whole(*simple_response(500, text)))
-
-    def _report(self, error: BaseException, *, is_cut: bool) -> None:
-        if isinstance(error, RemoteProtocolError):
-            # It let out what reading the body raised: the client's fault, not its own.
-            _log.info("%s: the client broke the request's body: %s", self, error)
-            return
-        try:
-            if isinstance(error, WSGIError):
-                _log.error("%s: the application broke WSGI (PEP 3333): %s", self, error)
-            else:
-                shown = error.with_traceback(_without_own_frames(error.__traceback__))
-                _log.error("%s: the application raised an exception", self, exc_info=shown)
-        finally:
-            self.connection.tell_error(ErrorRecord(self.request, error, is_cut))
 
     def waits(self) -> None:
         """See `Waiter`: others may have the thread meanwhile."""
@@ -420,45 +269,25 @@ class Exchange:
         """See `Job`."""
         return self._is_over
 
-    def _put(self, item: Item) -> None:
-        if self.is_taken:
-            return
-        self._items.append(item)
-        if self.direct is not None and self.claim():
-            self.direct.give_back()  # from here on it takes the long way
-        if not self._flush_posted:
-            self._flush_posted = True
+    def _put(self, item: Item, size: int = 0) -> None:
+        if not self.is_taken and self.outbox.put(item, size):
             self.connection.post(functools.partial(self.connection.flush, self))
-
-    @property
-    def _pending(self) -> int:
-        return self._queued - self._flushed
 
     # The Sink of aserve.wsgi.response:
 
     def whole(self, response: Response, body: bytes) -> None:
-        """Queue a complete response."""
+        """Send a complete response, or leave it to the loop."""
         end_if_fork()
-        if self.direct is not None and self.claim():
-            self.direct.answer(self, response, body)
-        else:
-            self.queue_whole(response, body)
-
-    def queue_whole(self, response: Response, body: bytes) -> None:
-        """Leave a complete response to the loop."""
         self.has_begun = True
-        self._queued += len(body)
-        self._put(Whole(response, body))
+        if not (self.is_taken or self.connection.send_now(self, response, body)):
+            self._put(Whole(response, body), len(body))
 
     def head(self, response: Response) -> None:
-        """Queue the head; it leaves with the first bytes behind it, in one packet (B49)."""
+        """Queue the head."""
         end_if_fork()
         self.has_begun = True
-        self.is_event_stream = any(
-            name.lower() == b"content-type" and value.lower().startswith(_EVENT_STREAM)
-            for name, value in response.headers
-        )
-        self._items.append(response)
+        self.is_event_stream = begins_event_stream(response)
+        self.outbox.put_head(response)
 
     def data(self, data: bytes) -> None:
         """Queue a piece of the body; blocks while the client is too far behind.
@@ -469,14 +298,9 @@ class Exchange:
         end_if_fork()
         if self.closed or self._is_over:
             raise ClientDisconnected("the client left before it got the whole response")
-        if not data:
-            return
-        if self.is_taken:
-            return
-        self._queued += len(data)
-        self._put(data)
-        if self._pending > self.connection.high_water:
-            self._wait_for_space()
+        if data and not self.is_taken:
+            self._put(data, len(data))
+            self.outbox.wait_for_space(self)
 
     def file(self, descriptor: int, offset: int, size: int) -> int | None:
         """Send a part of a file; see `Sink.file`. The thread is lent while the client is slow.
@@ -503,7 +327,7 @@ class Exchange:
                 turn.descriptor, descriptor, offset, size,
                 is_cut=lambda: self.closed,
                 on_wait=self.waits,
-                patience=self.connection.send_timeout,
+                patience=self.connection.config.send_timeout,
             )  # fmt: skip
         finally:
             self.goes_on()
@@ -515,10 +339,8 @@ class Exchange:
         sent = 0
         for piece in filesend.read(descriptor, offset, size):
             sent += len(piece)
-            self._queued += len(piece)
-            self._put(piece)
-            if self._pending > self.connection.high_water:
-                self._wait_for_space()
+            self._put(piece, len(piece))
+            self.outbox.wait_for_space(self)
             if self.closed:
                 raise ClientDisconnected("the client left while a file was sent")
         return sent
@@ -526,26 +348,3 @@ class Exchange:
     def end(self) -> None:
         """The response is complete."""
         self._put(END_OF_MESSAGE)
-
-    def _wait_for_space(self) -> None:
-        if self._space is None:
-            self._space = native.threading.Event()
-        while True:
-            # Cleared first: a flush between the test and the wait sets it again.
-            self._space.clear()
-            if self.closed or self._pending <= self.connection.low_water:
-                return
-            if not self._space.wait(_PATIENCE_SECONDS):
-                self.waits()
-                try:
-                    self._space.wait()
-                finally:
-                    self.goes_on()
-
-
-def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback that starts in the application, which is what its author wants to see."""
-    start = trace
-    while start is not None and start.tb_frame.f_globals.get("__package__") in _OWN_PACKAGES:
-        start = start.tb_next
-    return start or trace

@@ -17,7 +17,7 @@ from typing import Final
 
 from .. import native
 from ..errors import ClientDisconnected
-from .transport import waiting_in_kernel
+from .channel import waiting_in_kernel
 
 __all__ = ["AVAILABLE", "CAN_READ", "read", "send"]
 

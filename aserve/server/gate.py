@@ -11,10 +11,30 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Gate"]
+__all__ = ["Collected", "Gate"]
 
 # Threads that wait cost some 100 KB each; a browser sends six bodies at a time.
 _MOST: Final = 256
+
+# Of shorter ones, which are collected before a thread is taken, so many bytes together. Who comes
+# later counts as long.
+_MOST_BYTES: Final = 64 << 20
+
+
+class Collected:
+    """Bytes of bodies that are in memory, or may be: collected ones and pipes. Loop thread."""
+
+    def __init__(self, most: int = _MOST_BYTES) -> None:
+        self._left = most
+
+    def take(self, size: int) -> bool:
+        """Count so many more; False when they are too many. They are owed in any case."""
+        self._left -= size
+        return self._left >= 0
+
+    def give_back(self, size: int) -> None:
+        """So many have gone on."""
+        self._left += size
 
 
 class Gate:

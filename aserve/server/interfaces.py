@@ -1,4 +1,4 @@
-"""What connections and their server know of each other, so that imports run one way only."""
+"""What connections know of their server, so that imports run one way only."""
 
 from __future__ import annotations
 
@@ -10,47 +10,16 @@ from typing import Protocol
 from ..config import ServerConfig
 from ..events import ErrorRecord, ExchangeRecord
 from ..types import Environ, WSGIApp
+from .buffers import Buffers
 from .clock import Clock
-from .gate import Gate
+from .gate import Collected, Gate
 from .mailbox import Mailbox
+from .meeting import Meeting
 from .patience import Patience
-from .poller import Poller
 from .pool import WorkerPool
+from .roster import Roster
 
-__all__ = ["Host", "Member"]
-
-
-class Member(Protocol):
-    """A connection, as its server keeps it. Loop thread only."""
-
-    def announce_close(self) -> None:
-        """The next response is the last one."""
-        ...
-
-    def close_if_idle(self) -> None:
-        """Close now unless a request is open."""
-        ...
-
-    def cut(self) -> None:
-        """End now, whatever is under way."""
-        ...
-
-    def resting_since(self) -> int | None:
-        """The turn of the wheel since which nothing was asked; None while something is."""
-        ...
-
-    def give_way(self) -> None:
-        """Close, if it still rests."""
-        ...
-
-    def close_in_fork(self) -> None:
-        """See `aserve.forks.Holder`."""
-        ...
-
-    @property
-    def arriving(self) -> object | None:
-        """The exchange that no thread has yet."""
-        ...
+__all__ = ["Host"]
 
 
 class Host(Protocol):
@@ -60,12 +29,15 @@ class Host(Protocol):
     config: ServerConfig
     loop: asyncio.AbstractEventLoop
     clock: Clock
+    roster: Roster
     mailbox: Mailbox
     pool: WorkerPool
-    poller: Poller | None
-    slow_paths: set[bytes]
+    # Where the loop is the server's own.
+    meeting: Meeting | None
     patience: Patience
     gate: Gate
+    collected: Collected
+    buffers: Buffers
     environ: Environ
     # Takes connections that are at rest when the server stops, and what was read of them.
     hand_over: Callable[[socket.socket, bytes], object] | None
@@ -78,24 +50,8 @@ class Host(Protocol):
         ...
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more connections are to be let in. Any thread."""
-        ...
-
-    def make_room(self) -> bool:
-        """Close some that are at rest; False when there are none."""
-        ...
-
-    def add(self, connection: Member) -> None:
-        """A connection was made. Any thread."""
-        ...
-
-    def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection. Any thread."""
-        ...
-
-    def discard(self, connection: Member) -> None:
-        """A connection has ended."""
+    def is_shut(self) -> bool:
+        """Whether `shutdown` was called, and the end may not have begun yet. Any thread."""
         ...
 
     @property

@@ -8,22 +8,10 @@ __all__ = ["Job", "Running"]
 
 
 class Job(Protocol):
-    """Something to run in a worker thread; `str` says what, for a person.
-
-    Attributes:
-        can_wait: Whether it waits until a thread is free; what cannot is dropped when all are
-            busy, and the loop goes on with it.
-    """
-
-    @property
-    def can_wait(self) -> bool: ...
+    """Something to run in a worker thread; `str` says what, for a person."""
 
     def run(self) -> None:
         """Do it; must not raise. Worker thread."""
-        ...
-
-    def overdue(self) -> None:
-        """It is taking so long that the loop should look after it. Loop thread, maybe often."""
         ...
 
     def is_stuck(self) -> bool:
@@ -38,7 +26,7 @@ class Job(Protocol):
         ...
 
     def drop(self) -> None:
-        """It will not be run: the pool has closed, or is full. Loop thread."""
+        """It will not be run: the pool has closed. Loop thread."""
         ...
 
 

@@ -60,10 +60,20 @@ class Mailbox:
         """As `post`, but wakes nobody: for when `deliver` is going to be called anyway."""
         self._messages.append(message)
 
-    def deliver(self) -> None:
-        """Make the calls, some of them in the loop's next turn when they take long. Loop thread."""
+    def hold(self) -> None:
+        """Nobody needs to be woken from here to the next `deliver`, which is owed. Loop thread."""
+        self._waking = True
+
+    def deliver(self) -> bool:
+        """Make the calls, some of them in the loop's next turn when they take long. Loop thread.
+
+        Returns:
+            Whether there were any.
+        """
         self._waking = False
         messages = self._messages
+        if not messages:
+            return False
         end = perf_counter() + ROUND_SECONDS
         # Only what is here now: a busy worker must not keep the loop in this callback.
         try:
@@ -79,3 +89,4 @@ class Mailbox:
             if messages and not self._waking:
                 self._waking = True
                 self._loop.call_soon(self.deliver)
+        return True

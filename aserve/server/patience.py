@@ -7,15 +7,18 @@ whether it has lasted too long: see `aserve.server.wheel`.
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import Final, Protocol
 
 from ..config import Timeouts
 from ..errors import RemoteProtocolError
+from ..http.h1 import H1Connection
+from ..http.state import Receiving
 from ..safe_log import get_logger
 from .wheel import FAR, Wheel
 
-__all__ = ["Patience", "Phase", "Watch", "Watched", "shortest"]
+__all__ = ["Patience", "Phase", "Watch", "Watched", "phase_of", "shortest"]
 
 _log: Final = get_logger("aserve.error")
 
@@ -41,6 +44,39 @@ _BROKEN: Final = {
     Phase.HEAD: "the request's head did not arrive within {:g} s (head_timeout)",
     Phase.BODY: "nothing of the request's body arrived for {:g} s (body_timeout)",
 }
+
+
+def phase_of(
+    h1: H1Connection,
+    transport: asyncio.Transport,
+    *,
+    is_at_work: bool,
+    is_lingering: bool,
+    is_new: bool,
+) -> Phase:
+    """What a client is waited for.
+
+    Args:
+        h1: The state of its connection.
+        transport: Whether something waits to be sent, and whether somebody reads.
+        is_at_work: The app has a request of it.
+        is_lingering: What it sends is thrown away.
+        is_new: It has never said anything.
+    """
+    if transport.get_write_buffer_size():
+        return Phase.SEND
+    if is_lingering or transport.is_closing():
+        return Phase.NOTHING  # that has a time of its own
+    if is_at_work:
+        is_waited_for = (
+            h1.receiving is Receiving.BODY and transport.is_reading() and not h1.is_holding_back
+        )
+        return Phase.BODY if is_waited_for else Phase.NOTHING
+    if h1.receiving is not Receiving.HEAD:
+        return Phase.NOTHING
+    if h1.buffered:
+        return Phase.HEAD
+    return Phase.FIRST_BYTE if is_new else Phase.REST
 
 
 class Patience:
@@ -80,15 +116,11 @@ class Watched(Protocol):
     client: str
 
     def phase(self) -> Phase:
-        """What its client is waited for; a guess while a worker has the connection."""
+        """What its client is waited for."""
         ...
 
     def taken(self) -> int:
         """Bytes that the client has taken late: it changes while it takes some."""
-        ...
-
-    def reclaim(self) -> bool:
-        """The connection is the loop's from here on; False while a worker has it."""
         ...
 
     def expire(self, phase: Phase, failure: RemoteProtocolError | None) -> None:
@@ -120,22 +152,24 @@ class Watch:
         self.since = self.wheel.now
         self.is_new = True
         self.due = -1
-        # A worker that answers does not file it anew.
         self.wheel.file(self, patience.first_look)
-
-    # -- any thread that has the connection ----------------------------------------------
 
     def answered(self) -> None:
         """A request was answered; the connection is at rest, or soon will be."""
         self.is_new = False
         self.since = self.wheel.now
 
-    def received(self) -> None:
-        """A part of a body has come, and the rest is waited for."""
-        self.answered()
-        self.wheel.hasten(self, self._patience.turns[Phase.BODY])
+    def works(self) -> None:
+        """As `note`, where the app is at work for all that has come, and nobody is waited for."""
+        self.is_new = False
+        self._phase = Phase.NOTHING
 
-    # -- loop thread ---------------------------------------------------------------------
+    def rests(self) -> None:
+        """As `note`, where all is answered and nothing else has come."""
+        self.answered()
+        if self._phase is not Phase.REST:
+            self._phase = Phase.REST
+            self.wheel.hasten(self, self._patience.turns[Phase.REST])
 
     def note(self, *, progress: bool = False) -> None:
         """Something has happened, perhaps another phase begins.
@@ -176,12 +210,9 @@ class Watch:
         left = self.since + turns - now
         if left > 0:
             return min(left, turns // _LOOKS or 1) if phase is Phase.SEND else left
-        if not connection.reclaim():
-            return 1  # a worker has it, for a moment or because it is not at rest at all
-        if connection.phase() is phase and self.since + turns <= now:
-            _log.debug("%s: time is up (%s)", connection.client, phase.value)
-            failure = self._patience.failure(phase) if phase in _BROKEN else None
-            connection.expire(phase, failure)
+        _log.debug("%s: time is up (%s)", connection.client, phase.value)
+        failure = self._patience.failure(phase) if phase in _BROKEN else None
+        connection.expire(phase, failure)
         return FAR
 
     def end(self) -> None:

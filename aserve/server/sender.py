@@ -36,18 +36,20 @@ class Outcome(Enum):
     BROKEN = "broken"  # it will never be
 
 
-def serialize_whole(exchange: Exchange, h1: H1Connection, response: Response, body: bytes) -> bytes:
-    """The bytes of a complete response; the exchange has ended. Whoever has the connection.
+def serialize_whole(
+    exchange: Exchange, h1: H1Connection, response: Response, body: bytes
+) -> tuple[bytes, bytes]:
+    """A complete response in two pieces; the exchange has ended. Whoever has the connection.
 
     Raises:
         LocalProtocolError: It cannot be sent.
     """
     exchange.status_code = response.status_code
     exchange.ended = True
-    data = h1.send_whole(response, body)
+    pieces = h1.send_pieces(response, body)
     if h1.has_body:
         exchange.sent += len(body)
-    return data
+    return pieces
 
 
 class Sender:
@@ -72,6 +74,19 @@ class Sender:
         self.paused = False
         self._set_limits()
 
+    def write(self, exchange: Exchange, whole: Whole) -> Outcome:
+        """Write a complete response."""
+        try:
+            pieces = serialize_whole(exchange, self._h1, whole.response, whole.body)
+        except LocalProtocolError as error:
+            _log.error("%s: the response cannot be sent: %s", exchange, error)
+            return Outcome.BROKEN
+        if pieces[1]:
+            self._transport.writelines(pieces)
+        else:
+            self._transport.write(pieces[0])
+        return Outcome.ENDED
+
     def flush(self, exchange: Exchange) -> Outcome:
         """Write what the worker has made, as far as the client takes it."""
         out: list[bytes] = []
@@ -79,8 +94,8 @@ class Sender:
         # Only what is here now; a worker that adds more asks for another flush. Else one that
         # makes items faster than they are sent would keep the loop in here for ever, and over
         # a connection that is lost the news of it could not come in.
-        for _ in range(exchange.begin_flush()):
-            if self.paused or exchange.ended or (item := exchange.next_item()) is None:
+        for _ in range(exchange.outbox.begin_flush()):
+            if self.paused or exchange.ended or (item := exchange.outbox.next_item()) is None:
                 break
             try:
                 data = self._serialize(exchange, item)
@@ -129,9 +144,9 @@ class Sender:
         """The bytes of an item; None when it is not bytes that it stands for."""
         h1 = self._h1
         if type(item) is Whole:
-            return serialize_whole(exchange, h1, item.response, item.body)
+            return b"".join(serialize_whole(exchange, h1, item.response, item.body))
         if type(item) is bytes:
-            exchange.flushed(len(item))
+            exchange.outbox.flushed(len(item))
             if h1.has_body:
                 exchange.sent += len(item)
             return h1.send(Data(item))

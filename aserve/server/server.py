@@ -1,17 +1,15 @@
 """The server: accepting, running exchanges, draining, closing.
 
-Everything runs on the loop thread, except `shutdown` and the read-only properties, which any
-thread may use.
+All on the loop thread, except `shutdown` and the read-only properties, which any thread may use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from .. import native
@@ -19,60 +17,34 @@ from ..config import ServerConfig
 from ..errors import LocalProtocolError
 from ..events import ErrorRecord, ExchangeRecord
 from ..forks import close_in_forks
-from ..net.address import urls_of
+from ..net.address import port_of, urls_of
 from ..safe_log import get_logger
 from ..types import Environ, WSGIApp
 from ..wsgi.file_wrapper import FileWrapper
-from .accepting import PAUSE, Handshake, Listener
+from .accepting import Handshake, Listener
+from .buffers import Buffers
 from .clock import Clock
 from .connection import Connection
-from .gate import Gate
-from .interfaces import Member
-from .job import Job
+from .drain import Drain
+from .gate import Collected, Gate
 from .mailbox import Mailbox
+from .meeting import Meeting
+from .own_loop import OwnLoop
 from .patience import Patience, shortest
-from .poller import AVAILABLE, Poller
 from .pool import WorkerPool
+from .records import tell
 from .report import describe, is_at_prompt
+from .roster import Roster
+from .state import TRANSITIONS, ServerState
 from .transport import SocketTransport
 from .wheel import Wheel
 
 if TYPE_CHECKING:
-    import ssl  # a Python may have been built without it
+    import ssl
 
-__all__ = ["TRANSITIONS", "Server", "ServerState"]
+__all__ = ["Server"]
 
 _log: Final = get_logger("aserve.error")
-
-# How long an event stream that was ended has for the item under way and its `close()`: a view that
-# waits for the next event may wait for ever.
-_STREAM_SECONDS: Final = 0.2
-# When a person who stops the server is told what it waits for: most requests are over by then.
-_ANNOUNCE_SECONDS: Final = 0.1
-
-
-# Descriptors that connections never take: for the app's files, databases and children.
-_RESERVE: Final = 256
-
-# How often it is said that there are too many connections.
-_REPEAT_SECONDS: Final = 60.0
-
-
-class ServerState(Enum):
-    """The life of a server."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    DRAINING = "draining"  # accepts nothing, finishes what runs
-    CLOSED = "closed"
-
-
-TRANSITIONS: Final[dict[tuple[ServerState, str], ServerState]] = {
-    (ServerState.STARTING, "start"): ServerState.SERVING,
-    (ServerState.STARTING, "closed"): ServerState.CLOSED,
-    (ServerState.SERVING, "shutdown"): ServerState.DRAINING,
-    (ServerState.DRAINING, "closed"): ServerState.CLOSED,
-}
 
 
 class Server:
@@ -90,8 +62,7 @@ class Server:
         ca_pem: What a client has to trust to know the server, in PEM, if that is known.
 
     Attributes:
-        on_error: Called in the worker thread with what the application did wrong, before the
-            client is told; to be set before the start.
+        on_error: Called in the worker thread with what the app did wrong; set before the start.
     """
 
     def __init__(
@@ -109,35 +80,30 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.mailbox = Mailbox(self.loop)
-        self.pool = WorkerPool(config.threads, self.loop, self._on_pool_empty, self.mailbox.deliver)
-        # Where connections are at rest; None where each is read on the loop.
-        self.poller: Poller | None = None
-        # Where a worker is likely to be held up; see `aserve.server.direct`.
-        self.slow_paths: set[bytes] = set()
+        on_empty = functools.partial(self.mailbox.post, lambda: self._drain.pool_is_empty())
+        self.pool = WorkerPool(config.threads, self.loop, on_empty, self.mailbox.deliver)
+        self.meeting: Meeting | None = None
         self._sockets = tuple(sockets)
         self._scheme = "https" if ssl_context is not None else "http"
         self._urls = urls_of(self._sockets, self._scheme)
-        self._port = _port_of(self._sockets)
+        self._port = port_of(self._sockets)
         self._on_exchange = on_exchange
         self._ssl_context = ssl_context
         self._ca_pem = ca_pem
         self._listeners: list[Listener] = []
-        # Added to in any thread, so what goes through it takes a copy first.
-        self._connections: set[Member] = set()
-        self._most_connections = _most_connections(config.limit_connections)
-        self._silent_until = 0
         self.hand_over: Callable[[socket.socket, bytes], object] | None = None
         self.on_error: Callable[[ErrorRecord], object] | None = None
         self._wheel = Wheel(self.loop, shortest(config), self._needs_time, self._on_turn)
+        changed = asyncio.Event()
+        self.roster = Roster(self.loop, self._wheel, config.limit_connections, changed.set)
+        self._drain: Drain = Drain(self.loop, self.roster, self.pool, self.mailbox, changed)
         self.patience = Patience(config, self._wheel)
         self.gate = Gate(self.mailbox.post)
+        self.collected = Collected()
+        self.buffers = Buffers()
         self._state = ServerState.STARTING
+        self.is_shut = False
         self._drain_task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()  # a connection ended, the pool is empty, or cut
-        self._pool_empty = False
-        self._cut = False
-        self._cut_all = False
-        self._cut_reason = ""
         self._closed = asyncio.Event()
         self._closed_flag = native.threading.Event()  # the same, for other threads
         self.environ: Environ = self._environ_template()
@@ -205,15 +171,9 @@ class Server:
 
         It trusts nobody else, unless `ca_pem` is None: then it trusts whom this machine trusts.
         """
-        import ssl
+        from ..net.tls import client_context  # a Python may have been built without it
 
-        context = ssl.create_default_context(cadata=self._ca_pem)
-        if self._ca_pem is not None:
-            # A certificate may be its own authority, or stand without it; and those of other
-            # tools do not follow RFC 5280 to the letter, as Python 3.13 wants it.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
+        return client_context(self._ca_pem)
 
     def start(self) -> None:
         """Begin to accept. Returns at once: a connection made from now on is served.
@@ -223,13 +183,12 @@ class Server:
         """
         self._move("start")
         close_in_forks(self)
-        if AVAILABLE:
-            self.poller = Poller()
+        if isinstance(self.loop, OwnLoop):
+            self.meeting = Meeting(self.pool, self.mailbox)
+            self.loop.before_sleep = self.meeting.meet
         self._listeners = [Listener(self, sock, self._ssl_context) for sock in self._sockets]
         for listener in self._listeners:
             listener.start()
-        if self.poller is not None:
-            self.pool.start(self.poller)
 
     def shutdown(
         self,
@@ -250,8 +209,7 @@ class Server:
                 sockets. With TLS only who has said nothing yet: what TLS knows of the others cannot
                 be moved, and they are closed.
         """
-        if self.poller is not None:
-            self.poller.shut()
+        self.is_shut = True
         # By the mailbox, which keeps the order of a thread: an app that calls this and then
         # answers gets its answer out as the last one.
         self.mailbox.post(lambda: self._begin_drain(grace, hand_over))
@@ -284,58 +242,6 @@ class Server:
         except RuntimeError:
             return False
 
-    # -- connections ---------------------------------------------------------------------
-
-    def add(self, connection: Member) -> None:
-        """A connection was made. Any thread."""
-        self._connections.add(connection)
-        if not self._wheel.is_turning:  # looked at behind `add`; who stops looks for connections
-            self._wheel.is_turning = True
-            self.mailbox.post(self._wheel.start)
-        if self._cut_all:  # looked at behind `add`; who cuts sets it first
-            self.mailbox.post(connection.cut)
-        elif self.is_draining:
-            connection.announce_close()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connections are to be let in. Any thread."""
-        return len(self._connections) >= self._most_connections
-
-    def make_room(self) -> bool:
-        """Close those connections that rest for longest. Loop thread.
-
-        Returns:
-            Whether there were any; else who asks has to wait until one ends.
-        """
-        found = [(member.resting_since(), member) for member in list(self._connections)]
-        # Who came or was answered just now may be about to ask.
-        recent = self._wheel.now - 1
-        resting = [(since, one) for since, one in found if since is not None and since < recent]
-        resting.sort(key=lambda pair: pair[0])
-        for _, member in resting[: max(1, self._most_connections // 100)]:
-            member.give_way()
-        if self._wheel.now >= self._silent_until:
-            self._silent_until = self._wheel.now + self._wheel.turns(_REPEAT_SECONDS)
-            what = "those at rest are closed" if resting else "new ones wait until one ends"
-            _log.warning(
-                "%d connections are open, more are not let in (limit_connections, "
-                "or the system's limit of open files): %s", self._most_connections, what,
-            )  # fmt: skip
-        return bool(resting)
-
-    def replace(self, handshake: Member, connection: Member) -> None:
-        """A handshake has become a connection. Any thread."""
-        self.add(connection)
-        self._connections.discard(handshake)
-        if self.is_draining:  # the connection may have ended before
-            self.mailbox.post(self._changed.set)
-
-    def discard(self, connection: Member) -> None:
-        """A connection has ended."""
-        self._connections.discard(connection)
-        self._changed.set()
-
     def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Take a connection over from another process; see `shutdown`. Loop thread.
 
@@ -351,16 +257,16 @@ class Server:
             return
         if self._ssl_context is not None:
             handshake = Handshake(self, sock, peername, self._ssl_context)
-            self.add(handshake)
+            self.roster.add(handshake)
             handshake.adopted(data)
             return
         connection = Connection(self)
         connection.connection_made(SocketTransport(self.loop, sock, peername, connection))
-        connection.adopted(data)
+        connection.membership.adopted(data)
 
     def _needs_time(self) -> bool:
         """Whether the wheel has to turn: a server at rest has no timer."""
-        return self._state is not ServerState.CLOSED and bool(self._connections or self.pool.size)
+        return self._state is not ServerState.CLOSED and bool(self.roster or self.pool.size)
 
     def _on_turn(self) -> None:
         """Say which requests are stuck; each once."""
@@ -381,7 +287,7 @@ class Server:
     def observe(self, make_record: Callable[[], ExchangeRecord]) -> None:
         """Tell the observer of an exchange; without one, nothing is made."""
         if self._on_exchange is not None:
-            self._on_exchange(make_record())
+            tell(self._on_exchange, make_record)
 
     # -- stopping ------------------------------------------------------------------------
 
@@ -404,117 +310,36 @@ class Server:
             self._set_closed()
         elif self._state is ServerState.SERVING:
             self._move("shutdown")
-            if self.poller is not None:
-                self.poller.shut()
+            self.is_shut = True
             if hand_over is not None:
                 self._close_sockets()
                 self.hand_over = hand_over
             # Here and not in the task: an answer that is made behind `shutdown` says `close`.
-            for connection in list(self._connections):
-                connection.announce_close()
-            self._drain_task = self.loop.create_task(self._drain(grace))
+            self.roster.announce_close()
+            self._drain_task = self.loop.create_task(self._end(grace))
         elif self._state is ServerState.DRAINING:
-            self.loop.call_later(grace, self._cut_now, "Cut, as asked again")
+            self.loop.call_later(grace, self._drain.cut, "Cut, as asked again")
 
     def _set_closed(self) -> None:
         self._wheel.stop()
+        if isinstance(self.loop, OwnLoop) and self.meeting is not None:
+            self.loop.before_sleep = None
         self._move("closed")
         self._closed.set()
         self._closed_flag.set()
 
-    def _under_way(self) -> list[str]:
-        """What keeps the server from closing, a line each."""
-        lines = [describe(running) for running in self.pool.running() if not running.job.is_over()]
-        arriving = [connection.arriving for connection in list(self._connections)]
-        return lines + [f"{item} (its body is still arriving)" for item in arriving if item]
-
-    def _cut_now(self, reason: str) -> None:
-        self._cut = True
-        self._cut_reason = reason
-        self._changed.set()
-
-    def _on_pool_empty(self) -> None:
-        if self.poller is not None:
-            self.poller.close()
-        self.mailbox.post(self._mark_pool_empty)
-
-    def _mark_pool_empty(self) -> None:
-        self._pool_empty = True
-        self._changed.set()
-
-    async def _drain(self, grace: float) -> None:
-        self.mailbox.deliver()  # what workers left there without a wake-up
-        cut_timer = self.loop.call_later(grace, self._cut_now, "Cut at the end of the grace")
-        patience = min(_ANNOUNCE_SECONDS, grace / 2)
-        announcement = self.loop.call_later(patience, self._announce, grace)
+    async def _end(self, grace: float) -> None:
         try:
-            await self._empty_backlog()
-            for connection in list(self._connections):
-                connection.close_if_idle()
-            await self._until(lambda: not self._connections)
-            if not self._connections:
-                # A response may be out while its `close()` still runs: the grace covers it too.
-                self.pool.close()
-                await self._let_jobs_end()
-            for line in self._under_way():
-                _log.warning("%s: %s", self._cut_reason, line)
+            await self._drain.run(grace, self._listeners, self._close_sockets)
         finally:
-            self._cut_all = True
-            for connection in list(self._connections):
-                connection.cut()
-            self.pool.close()
-            while self._connections:  # `abort` takes effect in the next turn of the loop
-                self._changed.clear()
-                await self._changed.wait()
-            cut_timer.cancel()
-            announcement.cancel()
             self._close_sockets()
             self._set_closed()
-
-    def _announce(self, grace: float) -> None:
-        for line in self._under_way():
-            _log.info("Waiting up to %g s for %s", grace, line)
-
-    async def _let_jobs_end(self) -> None:
-        """Wait for the workers; for those of event streams that were ended only a moment."""
-        while not (self._pool_empty or self._cut):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STREAM_SECONDS):
-                    await self._until(lambda: self._pool_empty)
-            if all(one.job.is_over() for one in self.pool.running()):
-                return
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition or for the end of the grace."""
-        while not condition() and not self._cut:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def _empty_backlog(self) -> None:
-        """Accept what has arrived, so that nobody who was let in is thrown out unanswered."""
-        is_empty = False
-        while not (is_empty or self._cut):
-            arrived: list[Job] = []
-            is_empty = all(one.accept_all(arrived) for one in self._listeners)
-            if is_empty:
-                self._close_sockets()
-            # One turn reads what has arrived; the next one is behind it.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            for job in arrived:
-                job.drop()
-            if not is_empty:
-                # Out of descriptors: who is idle leaves, and so does who is answered.
-                for connection in list(self._connections):
-                    connection.close_if_idle()
-                await asyncio.sleep(PAUSE)
-        self._close_sockets()
 
     def close_in_fork(self) -> None:
         """See `aserve.forks.Holder`."""
         for sock in self._sockets:
             sock.close()
-        for connection in self._connections:
+        for connection in self.roster:
             connection.close_in_fork()
 
     def _close_sockets(self) -> None:
@@ -523,23 +348,3 @@ class Server:
         self._listeners.clear()
         for sock in self._sockets:
             sock.close()
-
-
-def _most_connections(limit: int) -> int:
-    """The limit, or what the system allows, without a reserve for the files of the app."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return limit
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return limit
-    return max(1, min(limit, files - min(_RESERVE, files // 4)))
-
-
-def _port_of(sockets: Sequence[socket.socket]) -> int:
-    for sock in sockets:
-        name = sock.getsockname()
-        if isinstance(name, tuple):
-            return int(name[1])
-    return 0

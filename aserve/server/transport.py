@@ -1,72 +1,47 @@
 """A connected socket as an asyncio transport that can be set aside.
 
-asyncio's own transport belongs to its loop for life, and costs a task and two turns of the
-loop to make. This one is ready at once, and while reading is paused and nothing waits to be
-written, the loop does not know the socket: another thread may use it.
+asyncio's own costs a task and two turns of the loop to make, and can neither be handed over to
+another process nor tell what the client has taken. This one is ready at once.
 
-Everything here runs on the loop thread.
+Everything here runs on the loop thread, except `send_now`. For that there are two flags, each
+written by one side only. The worker sets `_is_sending` and then looks whether the transport has
+ended; the loop ends it and then looks whether somebody is sending. So one of the two sees the
+other: a descriptor is never closed, and its number never used again, under a `send`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Final, cast
 
-from ..safe_log import get_logger
+from .channel import Channel, waiting_in_kernel
+from .read_side import ReadSide
 
-__all__ = ["READ_SIZE", "Channel", "SocketTransport", "waiting_in_kernel"]
+__all__ = ["MOMENT", "SocketTransport"]
 
-_log: Final = get_logger("aserve.error")
-
-# What one read takes at most. asyncio asks for 256 KiB, which the allocator fetches from the
-# system and gives back each time (20 us, where 128 KiB take 2.3 us in all).
-READ_SIZE: Final = 131_072
+# Until the loop looks again whether a worker is sending. To look in each turn would only keep the
+# interpreter lock from it.
+MOMENT: Final = 0.001
 
 _NOBODY: Final = asyncio.Protocol()
 
-
-class Channel(Protocol):
-    """What a transport reads and writes: a socket, or something that is used like one."""
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """See `socket.socket`."""
-        ...
-
-    def send(self, data: Any, /) -> int:
-        """See `socket.socket`."""
-        ...
-
-    def shutdown(self, how: int, /) -> None:
-        """See `socket.socket`."""
-        ...
-
-    def close(self) -> None:
-        """See `socket.socket`."""
-        ...
-
-    def fileno(self) -> int:
-        """See `socket.socket`."""
-        ...
+_HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
 
-def waiting_in_kernel(descriptor: int) -> int:
-    """Bytes that the other end of a socket has not taken yet; 0 where the system does not say.
-
-    The kernel takes more only when a third of its buffer is free, which may be a megabyte: for a
-    slow client that is minutes in which it seems to take nothing.
-    """
-    try:
-        import fcntl
-        import termios
-
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, AttributeError, OSError, ValueError):  # or it is closed
-        return 0
+def _send(sock: socket.socket, pieces: tuple[bytes, ...]) -> bytes:
+    """Send two pieces as one; returns what the kernel has not taken."""
+    first, second = pieces
+    if not second:
+        return first[sock.send(first) :]
+    if not _HAS_SENDMSG:
+        return (data := first + second)[sock.send(data) :]
+    sent = sock.sendmsg(pieces)
+    return b"" if sent == len(first) + len(second) else (first + second)[sent:]
 
 
-class SocketTransport(asyncio.Transport):
+class SocketTransport(ReadSide):
     """See `asyncio.Transport`; begins with reading paused, and without calling the protocol.
 
     Args:
@@ -77,21 +52,18 @@ class SocketTransport(asyncio.Transport):
         channel: What to read from and write to, when it is more than the socket.
     """
 
+    # Whether nothing stands between this and the socket: see `send_now` and `into`.
+    is_plain: ClassVar[bool] = True
+
     __slots__ = (
         "_buffer",
-        "_closing",
         "_ended",
         "_eof_due",
-        "_fd",
         "_high",
-        "_loop",
+        "_is_sending",
         "_low",
         "_paused",
-        "_protocol",
-        "_reading",
-        "_sock",
         "_written_late",
-        "channel",
     )
 
     def __init__(
@@ -102,104 +74,19 @@ class SocketTransport(asyncio.Transport):
         protocol: asyncio.Protocol,
         channel: Channel | None = None,
     ) -> None:
-        super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": peername})
-        self._loop = loop
-        self._sock = sock
-        self.channel: Channel = channel or sock
-        self._fd = sock.fileno()
-        self._protocol = protocol
+        super().__init__(loop, sock, peername, protocol, channel)
         self._buffer = bytearray()
-        self._reading = False
         self._paused = False  # the protocol was told to stop writing
         self._eof_due = False
-        self._closing = False
         self._ended = False  # `connection_lost` has been called, or will be in the next turn
         self._high, self._low = 65_536, 16_384
         self._written_late = 0  # bytes that had to wait for the client
-
-    # -- reading -------------------------------------------------------------------------
-
-    def is_reading(self) -> bool:
-        """See `asyncio.ReadTransport`."""
-        return self._reading
-
-    def pause_reading(self) -> None:
-        """See `asyncio.ReadTransport`. From here on the loop does not look at the socket."""
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-
-    def resume_reading(self) -> None:
-        """See `asyncio.ReadTransport`."""
-        if not self._reading and not self._closing:
-            self._reading = True
-            tells_once = type(self._loop).__module__.startswith("uvloop")
-            callback = self._on_readable_once if tells_once else self._on_readable
-            self._loop.add_reader(self._fd, callback)
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether something has been read from the socket that the protocol has not got yet."""
-        return False
-
-    def has_unread(self) -> bool:
-        """Whether bytes have come that nobody has read."""
-        try:
-            return bool(self.channel.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def has_ended(self) -> bool:
-        """Whether nothing more will come, and all that came was read."""
-        try:
-            return not self.channel.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
-
-    def _on_readable(self) -> None:
-        try:
-            data = self.channel.recv(READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(error)
-            return
-        try:
-            if data:
-                self._protocol.data_received(data)
-            elif self._protocol.eof_received():
-                self.pause_reading()
-            else:
-                self.close()
-        except Exception as error:
-            _log.exception("The server failed in the middle of a request; its connection is cut")
-            self._end(error)
-
-    def _on_readable_once(self) -> None:
-        """As `_on_readable`, for uvloop, which tells of a socket with an error one time only.
-
-        It watches it no more then, and the error may stand behind data that is read first.
-        """
-        self._on_readable()
-        if self._reading:
-            self._loop.call_soon(self._look_again)
-
-    def _look_again(self) -> None:
-        if not self._reading:
-            return
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(error)
-            return
-        self._on_readable_once()
+        self._is_sending = False
 
     # -- writing -------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Tell somebody else from here on. Loop thread."""
+        """Tell somebody else from here on."""
         self._protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: Any) -> None:
@@ -220,6 +107,19 @@ class SocketTransport(asyncio.Transport):
             self._loop.add_writer(self._fd, self._on_writable)
         self._buffer += data
         self._maybe_pause()
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """See `asyncio.WriteTransport`; two large pieces are not copied together."""
+        pieces = tuple(pieces)
+        if self.is_plain and len(pieces) == 2 and not (self._buffer or self._ended):
+            try:
+                pieces = (_send(self._sock, pieces),)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._end(error)
+                return
+        self.write(b"".join(pieces))
 
     def _on_writable(self) -> None:
         try:
@@ -282,6 +182,34 @@ class SocketTransport(asyncio.Transport):
             self._paused = True
             self._protocol.pause_writing()
 
+    # -- a worker's exception ------------------------------------------------------------
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a worker is in `send_now`, for a moment."""
+        return self._is_sending
+
+    def send_now(self, make: Callable[[], tuple[bytes, bytes] | None]) -> bytes | None:
+        """Send what `make` returns, and return what the kernel has not taken. A worker thread.
+
+        Args:
+            make: Called when the transport can send; returns two pieces, of which the second may be
+                empty, or None to leave the transport alone.
+
+        Returns:
+            None when nothing was made. Whatever else: it is the caller's to tell the loop.
+        """
+        self._is_sending = True
+        try:
+            if self._closing or self._buffer or (pieces := make()) is None:
+                return None
+            try:
+                return _send(self._sock, pieces)
+            except OSError:
+                return b"".join(pieces)  # the loop tries again, and sees what is wrong
+        finally:
+            self._is_sending = False
+
     # -- the end -------------------------------------------------------------------------
 
     def is_closing(self) -> bool:
@@ -317,6 +245,9 @@ class SocketTransport(asyncio.Transport):
         self._loop.call_soon(self._tell, error)
 
     def _tell(self, error: Exception | None) -> None:
+        if self._is_sending:
+            self._loop.call_later(MOMENT, self._tell, error)
+            return
         try:
             self._protocol.connection_lost(error)
         finally:
@@ -329,11 +260,6 @@ class SocketTransport(asyncio.Transport):
         self._closing = self._ended = True
         self._forget()
         return self._sock
-
-    def closed_elsewhere(self) -> None:
-        """Somebody else has closed the socket, and tells the protocol."""
-        self._closing = self._ended = True
-        self._forget()
 
     def _forget(self) -> None:
         # Without the circle a connection is freed at once, and not by the collector: with it, a

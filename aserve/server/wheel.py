@@ -7,10 +7,7 @@ and is filed again. So a request costs no timer, and a connection at rest one lo
 Time is counted in turns. While the loop stands still (a debugger stops all threads, the machine
 sleeps, something blocks) no time passes for clients, who could not get through either.
 
-Threads: `file`, `forget` and `now` from any thread, the rest on the loop thread. Adding to a set
-and taking out of it are atomic. Two threads that file the same item may leave it in two slots: the
-one that `due` does not name is cleaned when it comes. Who adds to a slot that is just being turned
-is seen one revolution later, which is late and not lost.
+Loop thread only.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ Threads: `feed`, `feed_eof` and `fail` are called on the loop thread and never b
 reading methods are called by the application, in its worker thread or any other, and block
 until bytes, the end or an error arrive. One condition guards everything.
 
-A reader that finds the pipe empty may be able to fill it itself, by `pull`, which saves two
-changes of threads for each piece; when `pull` gives up, the loop goes on.
-
 Small bodies never come here: they are collected before a thread is taken and handed to the
 application as `io.BytesIO`.
 """
@@ -46,9 +43,6 @@ class StreamBody:
             send `100 Continue`. Called in the application's thread; must not block.
         on_resume: Called when the buffer has drained after `feed` said that it was full.
             Called in the application's thread; must not block.
-        pull: Called when the application wants bytes and there are none: adds some with
-            `feed` and `feed_eof` and returns True, or leaves it to the loop for good. One
-            thread at a time.
         waiter: Told when a reader has to wait for longer than a moment.
         threads: Where locks are made; what else has the names of `threading`.
     """
@@ -58,7 +52,6 @@ class StreamBody:
         high_water: int,
         on_first_read: Callable[[], object],
         on_resume: Callable[[], object],
-        pull: Callable[[], bool] | None = None,
         waiter: Waiter | None = None,
         threads: ModuleType = threading,
     ) -> None:
@@ -66,8 +59,6 @@ class StreamBody:
         self._high_water = high_water
         self._on_first_read: Callable[[], object] | None = on_first_read
         self._on_resume = on_resume
-        self._pull = pull
-        self._pulling = threads.Lock()
         self._changed = threads.Condition(threads.Lock())
         self._pieces: deque[bytes] = deque()
         self._position = 0  # in the first piece: reading byte by byte must not copy the rest
@@ -76,14 +67,10 @@ class StreamBody:
         self._error: Exception | None = None
         self._paused = False
 
-    # -- loop thread, or whoever pulls ---------------------------------------------------
+    # -- loop thread ---------------------------------------------------------------------
 
-    def feed(self, data: bytes, *, pulled: bool = False) -> bool:
+    def feed(self, data: bytes) -> bool:
         """Add bytes.
-
-        Args:
-            data: The bytes.
-            pulled: By who pulls, who takes no more than there is room for.
 
         Returns:
             Whether more may come now; after False wait for `on_resume`.
@@ -91,8 +78,7 @@ class StreamBody:
         with self._changed:
             self._pieces.append(data)
             self._size += len(data)
-            # Not "while somebody pulls": between two pulls the loop may take the connection over.
-            self._paused = not pulled and self._size >= self._high_water
+            self._paused = self._size >= self._high_water
             self._changed.notify_all()
             return not self._paused
 
@@ -157,8 +143,6 @@ class StreamBody:
 
     def _next_piece(self, limit: int | None, line: bool) -> bytes:
         """The next bytes, at most `limit` and, with `line`, up to a line feed; none at the end."""
-        if self._pull is not None and not self._pieces:
-            self._pull_bytes()
         with self._changed:
             if not self._pieces and not self._eof:
                 self._wait_for_bytes()
@@ -182,17 +166,6 @@ class StreamBody:
         if resume:
             self._on_resume()
         return first if end - start == len(first) else first[start:end]
-
-    def _pull_bytes(self) -> None:
-        with self._pulling:
-            while (
-                self._pull is not None
-                and not self._pieces
-                and not self._eof
-                and self._error is None
-            ):
-                if not self._pull():
-                    self._pull = None
 
     def _wait_for_bytes(self) -> None:
         if self._on_first_read is not None:

@@ -1,20 +1,35 @@
-"""Processor time of a server and of all its children, as Linux counts it."""
+"""What a server and all its children have used, as Linux counts it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+_SWITCHES: Final = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 
 
-def seconds_used(pid: int) -> float:
-    """Return the user and system seconds of a process and its living descendants.
+class Used(NamedTuple):
+    """Up to now.
 
-    Children that ended count as soon as their parent has waited for them (proc(5): cutime,
-    cstime). The resolution is one tick, usually 10 ms: runs must last seconds.
+    Args:
+        seconds: User and system time. One tick is usually 10 ms: runs must last seconds.
+        switches: How often a thread was taken from its processor, by its own will or not.
+    """
+
+    seconds: float
+    switches: int
+
+
+def used(pid: int) -> Used:
+    """Return what a process and its living descendants have used.
+
+    Time of children that ended counts as soon as their parent has waited for them (proc(5):
+    cutime, cstime); switches of threads that ended do not.
     """
     parents: dict[int, list[int]] = {}
     ticks: dict[int, int] = {}
@@ -30,9 +45,20 @@ def seconds_used(pid: int) -> float:
         process = int(folder.name)
         parents.setdefault(int(fields[1]), []).append(process)
         ticks[process] = sum(int(number) for number in fields[11:15])
-    todo, total = [pid], 0
+    todo, total, switches = [pid], 0, 0
     while todo:
         process = todo.pop()
         total += ticks.get(process, 0)
+        switches += _switches(process)
         todo += parents.get(process, ())
-    return total * _TICK
+    return Used(total * _TICK, switches)
+
+
+def _switches(pid: int) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        for task in (_PROC / str(pid) / "task").iterdir():
+            with contextlib.suppress(OSError):
+                text = (task / "status").read_text("utf-8", errors="replace")
+                total += sum(int(number) for number in _SWITCHES.findall(text))
+    return total

@@ -16,7 +16,6 @@ __all__ = ["CURVES", "draw"]
 _WIDTH, _HEIGHT, _MARGIN = 460, 300, 56
 _COLOURS: Final = {
     "aserve": "#d9480f",
-    "aserve-uvloop": "#f59f00",
     "granian": "#1971c2",
     "granian-16": "#4dabf7",
     "waitress-16": "#2f9e44",

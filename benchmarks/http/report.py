@@ -26,8 +26,8 @@ def table(scenario: Scenario, rows: Sequence[Row]) -> str:
     lines = [
         f"### {scenario.title}",
         "",
-        f"| server | req/s | CPU us/req | p50 ms | p99 ms | {_REFERENCE} is | failures |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| server | req/s | CPU us | switches | p50 ms | p99 ms | {_REFERENCE} is | failures |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in sorted(rows, key=lambda row: row.rate, reverse=True):
         ratio = f"{reference.rate / row.rate:.2f} x" if reference else "-"
@@ -35,6 +35,7 @@ def table(scenario: Scenario, rows: Sequence[Row]) -> str:
             row.server,
             _number(row.rate),
             _number(row.cpu),
+            f"{row.switches:.2f}",
             f"{row.p50 * 1000:.2f}",
             f"{row.p99 * 1000:.2f}",
             ratio,
@@ -46,9 +47,9 @@ def table(scenario: Scenario, rows: Sequence[Row]) -> str:
 
 def _goal(verdict: Verdict) -> str:
     goal = verdict.goal
-    if goal.measure is Measure.P50:
+    if not goal.rival:
         return f"<= {goal.bound:g} {goal.measure.value}"
-    sign = "<=" if goal.measure is Measure.CPU else ">="
+    sign = ">=" if goal.measure is Measure.RATE else "<="
     place = f" in {goal.rival_scenario}" if goal.rival_scenario else ""
     return f"{sign} {goal.bound:g} {goal.measure.value} {goal.rival}{place}"
 
@@ -61,14 +62,14 @@ def _word(verdict: Verdict) -> str:
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     """Return the goals and what was reached as a Markdown table."""
-    lines = ["### Goals", "", "| scenario | server | goal | measured | verdict |"]
-    lines.append("|---|---|---|---:|---|")
+    lines = ["### Goals", "", "| scenario | goal | measured | verdict |"]
+    lines.append("|---|---|---:|---|")
     for verdict in verdicts:
         goal = verdict.goal
         measured = f"{verdict.value:.2f}"
-        if verdict.rival not in ("", goal.rival):
+        if verdict.rival not in ("", goal.rival, goal.rival.partition(" ")[0]):
             measured += f" ({verdict.rival})"
-        cells = (goal.scenario, goal.subject, _goal(verdict), measured, _word(verdict))
+        cells = (goal.scenario, _goal(verdict), measured, _word(verdict))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -85,7 +86,6 @@ def save(
         "goals": [
             {
                 "scenario": verdict.goal.scenario,
-                "subject": verdict.goal.subject,
                 "goal": _goal(verdict),
                 "value": verdict.value,
                 "score": verdict.score,

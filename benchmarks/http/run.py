@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -32,7 +32,7 @@ class Plan:
     """How to measure.
 
     Args:
-        aserve_python: The interpreter that has aserve (and Flask, and uvloop).
+        aserve_python: The interpreter that has aserve (and Flask).
         rivals_python: The interpreter of the peers.
         rounds: How many times each server takes its turn.
         seconds: How long one turn takes.
@@ -53,6 +53,7 @@ class Row:
         server: Its name.
         rate: Requests per second.
         cpu: Microseconds of processor time of the server per request.
+        switches: Changes of threads of the server per request.
         p50: Median time of an answer, in seconds.
         p99: 99 of 100 answers took no longer, in seconds.
         failures: Failed requests of all rounds; anything but 0 spoils the row.
@@ -63,6 +64,7 @@ class Row:
     server: str
     rate: float
     cpu: float
+    switches: float
     p50: float
     p99: float
     failures: int
@@ -74,6 +76,12 @@ class _Running:
     server: Server
     pid: int
     port: int
+
+
+class _Turn(NamedTuple):
+    load: wrk.Load
+    cpu: float
+    switches: float
 
 
 def _say(text: str) -> None:
@@ -107,6 +115,7 @@ def _start(
             server.command(python, scenario.app, port, log=scenario.log, certificate=certificate),
             {"PYTHONPATH": str(common.ROOT), "BENCHMARK_FILE": str(file), **environment},
             log,
+            session=not scenario.in_one_session,
         )
     )
     try:
@@ -151,20 +160,25 @@ def _certificate() -> Iterator[Certificate]:
         yield files
 
 
-def _turn(running: _Running, scenario: Scenario, seconds: float) -> tuple[wrk.Load, float]:
-    before = cpu.seconds_used(running.pid)
+def _turn(running: _Running, scenario: Scenario, seconds: float) -> _Turn:
+    before = cpu.used(running.pid)
     load = wrk.run(scenario, running.port, seconds)
-    used = cpu.seconds_used(running.pid) - before
-    return load, used / load.requests * 1e6
+    after = cpu.used(running.pid)
+    return _Turn(
+        load,
+        (after.seconds - before.seconds) / load.requests * 1e6,
+        (after.switches - before.switches) / load.requests,
+    )
 
 
-def _summarise(scenario: Scenario, server: Server, turns: Sequence[tuple[wrk.Load, float]]) -> Row:
-    loads = [load for load, _ in turns]
+def _summarise(scenario: Scenario, server: Server, turns: Sequence[_Turn]) -> Row:
+    loads = [turn.load for turn in turns]
     return Row(
         scenario=scenario.name,
         server=server.name,
         rate=statistics.median(load.rate for load in loads),
-        cpu=statistics.median(used for _, used in turns),
+        cpu=statistics.median(turn.cpu for turn in turns),
+        switches=statistics.median(turn.switches for turn in turns),
         p50=statistics.median(load.p50 for load in loads),
         p99=statistics.median(load.p99 for load in loads),
         failures=sum(load.failures for load in loads),
@@ -187,7 +201,7 @@ def measure(scenario: Scenario, servers: Sequence[Server], plan: Plan) -> list[R
             and not (scenario.tls and server.tls is None)
             and (running := _start(stack, server, scenario, plan, file, certificate))
         ]
-        turns: dict[str, list[tuple[wrk.Load, float]]] = {}
+        turns: dict[str, list[_Turn]] = {}
         # Round 0 warms up: lazy imports, threads that are made on demand, caches.
         for number in range(plan.rounds + 1):
             for running in taking_part:

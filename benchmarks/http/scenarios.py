@@ -22,6 +22,9 @@ class Scenario:
         headers: Header fields of every request beside Host and Content-Length.
         log: Whether the server writes its access log.
         tls: Whether TLS is spoken; the client keeps no sessions.
+        in_one_session: Whether the client shares the process session of the server, as in one
+            terminal. The kernel then shares a processor out between the threads of both, and
+            else between the two (sched(7), autogroup).
     """
 
     name: str
@@ -33,6 +36,7 @@ class Scenario:
     headers: tuple[tuple[str, str], ...] = ()
     log: bool = False
     tls: bool = False
+    in_one_session: bool = False
 
 
 # What Chromium sends for a page that has been visited before, with a session cookie: 18 fields
@@ -68,6 +72,7 @@ _CLOSE: Final = (("Connection", "close"),)
 
 SCENARIOS: Final = (
     Scenario("hello-c32", "hello, keep-alive, 32 connections"),
+    Scenario("hello-one-session", "hello, 32 connections, in one session", in_one_session=True),
     Scenario("hello-c1", "hello, 1 connection", connections=1),
     Scenario("hello-c8", "hello, 8 connections", connections=8),
     Scenario("hello-c256", "hello, 256 connections", connections=256),
@@ -87,6 +92,10 @@ SCENARIOS: Final = (
     Scenario(
         "upload", "1 MB upload, 8 clients", f"{_APPS}:upload", connections=8, method="POST",
         body=1_048_576,
+    ),
+    Scenario(
+        "upload-4m", "4 MB upload, 8 clients", f"{_APPS}:upload", connections=8, method="POST",
+        body=4_194_304,
     ),
     Scenario("file", "100 MB file, 4 clients", app=f"{_APPS}:send_file", connections=4),
 )  # fmt: skip

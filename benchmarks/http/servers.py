@@ -59,7 +59,7 @@ class Server:
         return [python, *self.arguments.format(app=app, port=port, log=switch, tls=tls).split()]
 
 
-_ASERVE: Final = "-m aserve --host 127.0.0.1 --port {port} {log} {tls} --loop"
+_ASERVE: Final = "-m aserve --host 127.0.0.1 --port {port} {log} {tls}"
 _WAITRESS: Final = "-m waitress --listen 127.0.0.1:{port}"
 _GUNICORN: Final = "-m gunicorn --bind 127.0.0.1:{port} {log} {tls}"
 _GRANIAN: Final = "-m granian --interface wsgi --host 127.0.0.1 --port {port} {log} {tls}"
@@ -71,10 +71,7 @@ _SSL_CERTIFICATE: Final = "--ssl-certificate {cert} --ssl-keyfile {key}"
 _ASGI: Final = {"BENCHMARK_APP": "{app}"}
 
 SERVERS: Final = (
-    Server("aserve", "aserve", f"{_ASERVE} asyncio {{app}}", quiet="--no-access-log", tls=_TLS),
-    Server(
-        "aserve-uvloop", "aserve", f"{_ASERVE} uvloop {{app}}", quiet="--no-access-log", tls=_TLS
-    ),
+    Server("aserve", "aserve", f"{_ASERVE} {{app}}", quiet="--no-access-log", tls=_TLS),
     Server(
         "werkzeug", "werkzeug", f"-m {_LAUNCH} werkzeug {{app}} {{port}} {{log}} {{tls}}",
         log="--log", tls=_TLS,

@@ -63,7 +63,10 @@ def run(scenario: Scenario, port: int, seconds: float) -> Load:
         scenario.method,
         str(scenario.body),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    own_session = not scenario.in_one_session
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, start_new_session=own_session
+    )
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
     if done.returncode or line is None:
         raise BenchmarkError(f"wrk failed: {(done.stderr or done.stdout).strip()[-200:]}")

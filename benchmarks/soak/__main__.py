@@ -131,7 +131,9 @@ def _run(options: argparse.Namespace) -> int:
     print(", ".join(f"{name} {value}" for name, value in about.items()), "\n", flush=True)
     broken: list[str] = []
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(serving(name)) for name in ("http", "https")]
+        servers = [
+            stack.enter_context(serving(name, uvloop=options.uvloop)) for name in ("http", "https")
+        ]
         with _clients(servers, seconds, seed) as processes:
             memory = _watch_memory(servers, seconds)
             broken += _report_clients(processes, options.p99)
@@ -155,6 +157,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--seed", type=int, help="of what the clients do; printed (random)")
     parser.add_argument("--p99", type=float, default=_P99, help=f"bound in ms ({_P99:g})")
+    parser.add_argument("--uvloop", action="store_true", help="serve on a loop of uvloop's")
     parser.add_argument("--hasty", action="store_true", help="do not wait for idle threads")
     try:
         return _run(parser.parse_args())

@@ -19,6 +19,9 @@ from .. import common
 
 __all__ = ["State", "Watched", "serving"]
 
+# The command as a program with uvloop's loop would run it.
+_ON_UVLOOP: Final = common.ROOT / "tests" / "e2e" / "on_uvloop.py"
+
 # Behind the pool's 10 s until an idle thread leaves, and the 5 s for which a server listens to
 # somebody whom it has refused.
 _BACK_SECONDS: Final = 25.0
@@ -128,11 +131,17 @@ class Watched:
 
 
 @contextlib.contextmanager
-def serving(name: str) -> Iterator[Watched]:
-    """Run a server with the soak's app: "http" or "https"."""
+def serving(name: str, *, uvloop: bool = False) -> Iterator[Watched]:
+    """Run a server with the soak's app.
+
+    Args:
+        name: "http" or "https".
+        uvloop: Have it live on the loop of a program that embeds it.
+    """
     port = common.free_port()
+    program = [str(_ON_UVLOOP)] if uvloop else ["-m", "aserve"]
     command = [
-        sys.executable, "-m", "aserve", "--host", "127.0.0.1", "--port", str(port), "--no-reload",
+        sys.executable, *program, "--host", "127.0.0.1", "--port", str(port), "--no-reload",
         "--no-access-log", *(["--ssl", "adhoc"] if name == "https" else []),
         "benchmarks.soak.app:app",
     ]  # fmt: skip

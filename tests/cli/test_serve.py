@@ -341,10 +341,9 @@ def stuck(tmp_path: Path) -> str:
     return "app.py:4"
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_second_signal_cuts(stuck: str, start: Start, loop: str) -> None:
+def test_second_signal_cuts(stuck: str, start: Start) -> None:
     """B19, B26: the first signal waits for what runs and names it; the second one does not."""
-    server = start("--port", "0", "--grace", "3600", "--loop", loop)
+    server = start("--port", "0", "--grace", "3600")
     address = ("localhost", int(server.url.rpartition(":")[2]))
     with socket.create_connection(address) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -355,9 +354,8 @@ def test_second_signal_cuts(stuck: str, start: Start, loop: str) -> None:
     assert "Traceback" not in server.output
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_grace_ends(stuck: str, start: Start, loop: str) -> None:
-    server = start("--port", "0", "--grace", "0", "--loop", loop)
+def test_grace_ends(stuck: str, start: Start) -> None:
+    server = start("--port", "0", "--grace", "0")
     address = ("localhost", int(server.url.rpartition(":")[2]))
     with socket.create_connection(address) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")

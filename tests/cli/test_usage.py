@@ -61,7 +61,7 @@ def test_version(run: Run) -> None:
         (["a", "b"], "Got unexpected extra argument (b)"),
         (["--port", "x"], "--port: 'x' is not a whole number."),
         (["--port", "70000"], "--port: 70000 is not between 0 and 65535."),
-        (["--loop", "curio"], "--loop: 'curio' is not one of auto, asyncio, uvloop."),
+        (["--reloader", "guess"], "--reloader: 'guess' is not one of auto, watchfiles, stat."),
         (["--host", ""], "--host: '' is empty; give a value or leave the option away."),
     ],
 )
@@ -86,7 +86,8 @@ def test_completion(run: Run) -> None:
     assert _complete(run, "aserve d", 1) == ["plain,demo", "file,d"]
     assert _complete(run, "aserve config a", 2) == ["file,a"]
     assert "plain,--port" in _complete(run, "aserve --po", 1)
-    assert _complete(run, "aserve --loop ", 2) == ["plain,auto", "plain,asyncio", "plain,uvloop"]
+    choices = ["plain,auto", "plain,watchfiles", "plain,stat"]
+    assert _complete(run, "aserve --reloader ", 2) == choices
     assert _complete(run, "aserve --uds x", 2) == ["file,x"]
     assert _complete(run, "aserve --port ", 2) == []
 

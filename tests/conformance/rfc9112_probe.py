@@ -20,10 +20,12 @@ class Probe:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.began = threading.Event()
         self.left = threading.Event()
         self.close_count = 0
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.began.set()
         path: str = environ["PATH_INFO"]
         name, *rest = path.strip("/*").split("/")
         body = b""

@@ -196,7 +196,7 @@ def test_client_leaves_in_the_middle_of_its_body(live: LiveServer, gate: Gate, l
 
     live.app = app
     with live.connect() as client:
-        client.send(request("/", "POST", "Content-Length: 200000") + b"x" * 100_000)
+        client.send(request("/", "POST", "Content-Length: 2000000") + b"x" * 100_000)
         gate.reached()  # a request whose client has left before is not begun at all
     gate.open()
     assert done.wait(DEADLINE)

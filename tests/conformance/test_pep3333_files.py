@@ -268,7 +268,7 @@ def test_client_leaves_before_its_turn(tmp_path: Path, loop: str) -> None:
 
 
 def _waits_for_its_turn(live: LiveServer) -> bool:
-    senders = [connection._sender for connection in live.server._connections]
+    senders = [member._closing._sender for member in live.server.roster]
     return any(sender._file_turn is not None for sender in senders)
 
 

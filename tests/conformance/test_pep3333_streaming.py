@@ -123,7 +123,7 @@ def test_echo_while_the_body_comes(live: LiveServer) -> None:
     live.app = app
     with live.connect() as client:
         client.send(request("/", "POST", "Transfer-Encoding: chunked"))
-        first = b"x" * 70_000 + b"\n"  # beyond what is collected before the app is called
+        first = b"x" * 1_100_000 + b"\n"  # beyond what is collected before the app is called
         client.send(b"%x\r\n%b\r\n" % (len(first), first))
         assert client.head().status == 200
         assert client.chunk() == first

@@ -248,7 +248,7 @@ def test_slow_app_holds_back_its_client() -> None:
                 while sent < TOTAL:
                     sent += client.sock.send(piece)
             except BlockingIOError:
-                return all(not c._transport.is_reading() for c in live.server._connections)
+                return all(not c._transport.is_reading() for c in live.server.roster)
             return True
 
         live.until(is_held_back)

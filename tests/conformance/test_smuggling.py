@@ -9,8 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from aserve.config import Limits
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
 
 from ..helpers import Raw, connect, raw_exchange, read_to_end, request_bytes
 from ..properties.parsing import Parsed, parse_all
@@ -21,8 +19,6 @@ from .smuggling_case import SMUGGLED, Case
 from .wsgi_server import LiveServer
 
 NEXT = request_bytes(target=b"/next", headers=[(b"Connection", b"close")])
-# Where connections are read by workers, and where there is no epoll.
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +26,10 @@ def probe() -> Probe:
     return Probe()
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=["workers", "loop"])
-def live(request: pytest.FixtureRequest, probe: Probe) -> Iterator[LiveServer]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_module, "AVAILABLE", request.param)
-        with LiveServer(probe) as live:
-            yield live
+@pytest.fixture(scope="module")
+def live(probe: Probe) -> Iterator[LiveServer]:
+    with LiveServer(probe) as live:
+        yield live
 
 
 @pytest.fixture(autouse=True)

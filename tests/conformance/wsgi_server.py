@@ -23,11 +23,18 @@ from typing import Any, TypeVar
 import uvloop
 
 from aserve import ExchangeRecord, Hooks, Server, open_server
+from aserve.server.own_loop import own_loop
 
 from ..certificates import client_context, server_context
 
 App = Callable[[Any, Any], Iterable[bytes]]
 T = TypeVar("T")
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "own": own_loop,
+    "uvloop": uvloop.new_event_loop,
+}
 
 # Seconds; longer than anything here takes. Only a test that fails waits for it.
 DEADLINE = 20
@@ -43,7 +50,7 @@ class LiveServer:
 
     Args:
         app: The first app.
-        loop: "asyncio" or "uvloop".
+        loop: "asyncio", "uvloop", or "own" for the command's.
         tls: Speak TLS.
         **options: As for `aserve.open_server`.
     """
@@ -58,7 +65,7 @@ class LiveServer:
         # The record of each exchange, when it is over.
         self.records: queue.SimpleQueue[ExchangeRecord] = queue.SimpleQueue()
         self._options = {"host": "127.0.0.1", **options}
-        self._loop_factory = uvloop.new_event_loop if loop == "uvloop" else None
+        self._loop_factory = LOOPS[loop]
         self._ready: Future[None] = Future()
         self._left = threading.Event()
         self.thread = threading.Thread(target=self._run, name="live-server")

@@ -21,7 +21,7 @@ import aserve
 import aserve.cli
 from aserve.config import iter_options
 from aserve.http.state import RECEIVING, SENDING
-from aserve.server.server import TRANSITIONS
+from aserve.server.state import TRANSITIONS
 
 from .playground import Playground
 from .snippets import fences_of

@@ -28,6 +28,9 @@ LOCATION = Path(aserve.__file__).parents[1]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Seconds; longer than anything here takes. Only a test that fails waits for it.
 DEADLINE = 30
+# What follows `python`, also for a server inside of a program with uvloop's loop.
+COMMAND = ("-m", "aserve")
+ON_LOOP = {"own": COMMAND, "uvloop": (str(Path(__file__).with_name("on_uvloop.py")),)}
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -165,15 +168,21 @@ class Start(Protocol):
 
 
 @contextlib.contextmanager
-def starter(cwd: Path, **everywhere: str) -> Iterator[Start]:
-    """A `Start` whose processes end with the block, and have some variables in common."""
+def starter(cwd: Path, command: Sequence[str] = COMMAND, **everywhere: str) -> Iterator[Start]:
+    """A `Start` whose processes end with the block.
+
+    Args:
+        cwd: Their working directory.
+        command: What follows `python`.
+        everywhere: Variables that they have in common.
+    """
     with contextlib.ExitStack() as stack:
 
         def start(
             *words: str, fds: Sequence[int] = (), raw: bool = False, **variables: str
         ) -> Child:
-            command = list(words) if raw else [sys.executable, "-m", "aserve", *words]
-            child = Child(command, cwd, fds, {**everywhere, **variables})
+            line = words if raw else (sys.executable, *command, *words)
+            child = Child(line, cwd, fds, {**everywhere, **variables})
             stack.callback(child.close)
             return child
 
@@ -190,10 +199,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield function
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=ON_LOOP)
 def start_on_loop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    """`start`, on either event loop."""
-    with starter(tmp_path, ASERVE_LOOP=request.param) as function:
+    """`start`, on the command's own loop, and on the one of a program that embeds the server."""
+    with starter(tmp_path, ON_LOOP[request.param]) as function:
         yield function
 
 

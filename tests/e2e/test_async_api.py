@@ -296,14 +296,18 @@ async def test_client_that_leaves(nothing_is_left: None) -> None:
         assert await anyio.to_thread.run_sync(closed.wait, DEADLINE)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_run_chooses_the_loop(loop: Any) -> None:
-    """`run` blocks until the server is shut down."""
-    names: list[str] = []
+def test_run_blocks_on_a_loop_of_its_own() -> None:
+    """Which may wait for its workers; one that is somebody else's never does."""
+    met: list[bool] = []
 
     def on_ready(server: Server) -> None:
-        names.append(type(server.loop).__module__.partition(".")[0])
+        met.append(server.meeting is not None)
         server.shutdown()
 
-    aserve.run(hello, port=0, loop=loop, hooks=Hooks(on_ready=on_ready))
-    assert names == [loop]
+    aserve.run(hello, port=0, hooks=Hooks(on_ready=on_ready))
+    assert met == [True]
+
+
+async def test_a_loop_of_somebody_else_is_not_held_up() -> None:
+    async with open_server(hello) as server:
+        assert server.meeting is None

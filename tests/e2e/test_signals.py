@@ -100,20 +100,18 @@ def is_refused(port: int) -> bool:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_idle_server(start_on_loop: Start, number: signal.Signals) -> None:
+def test_idle_server(start: Start, number: signal.Signals) -> None:
     """B19: status 0, no traceback; open connections without a request do not hold it up."""
-    server = start_on_loop("--port", "0", "--grace", "86400")
+    server = start("--port", "0", "--grace", "86400")
     with socket.create_connection(("127.0.0.1", server.port)):
         assert server.end(number) == 0
     assert "Traceback" not in server.errors
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_running_request_is_finished(
-    start_on_loop: Start, gate: Path, number: signal.Signals
-) -> None:
+def test_running_request_is_finished(start: Start, gate: Path, number: signal.Signals) -> None:
     """B19: nobody is accepted any more, who is inside gets an answer and `close()`."""
-    server = start_on_loop("--port", "0", "--grace", "86400", GATE=str(gate))
+    server = start("--port", "0", "--grace", "86400", GATE=str(gate))
     request = Open(server.port, "/slow")
     server.wait_for("in the slow view")
     server.send(number)
@@ -131,11 +129,9 @@ def test_running_request_is_finished(
 
 @pytest.mark.parametrize("path", ["/stuck", "/spin"])
 @pytest.mark.parametrize("number", SIGNALS)
-def test_second_signal_cuts_at_once(
-    start_on_loop: Start, path: str, number: signal.Signals
-) -> None:
+def test_second_signal_cuts_at_once(start: Start, path: str, number: signal.Signals) -> None:
     """B26: whatever is stuck, in a lock or in a loop."""
-    server = start_on_loop("--port", "0", "--grace", "86400")
+    server = start("--port", "0", "--grace", "86400")
     request = Open(server.port, path)
     server.wait_for("in the (stuck|spinning) view")
     server.send(number)
@@ -147,9 +143,9 @@ def test_second_signal_cuts_at_once(
     assert "Traceback" not in server.errors
 
 
-def test_grace_ends_by_itself(start_on_loop: Start) -> None:
+def test_grace_ends_by_itself(start: Start) -> None:
     """What is still running is named, then cut."""
-    server = start_on_loop("--port", "0", "--grace", "0.05")
+    server = start("--port", "0", "--grace", "0.05")
     request = Open(server.port, "/stuck")
     server.wait_for("in the stuck view")
     assert server.end() == 0
@@ -157,23 +153,23 @@ def test_grace_ends_by_itself(start_on_loop: Start) -> None:
     server.wait_for(r"Cut at the end of the grace: GET /stuck \(\d+\.\d s, app\.py:\d+")
 
 
-def test_slow_client_is_cut_too(start_on_loop: Start, tmp_path: Path) -> None:
+def test_slow_client_is_cut_too(start: Start, tmp_path: Path) -> None:
     """A client that does not read holds the server up no longer than the grace."""
     (tmp_path / "app.py").write_text(
         "def app(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
         "    return (b'x' * 65536 for _ in range(10_000))\n"
     )
-    server = start_on_loop("--port", "0", "--grace", "0.05")
+    server = start("--port", "0", "--grace", "0.05")
     request = Open(server.port, "/")
     assert request.sock.recv(1)
     assert server.end() == 0
     assert not request.answer().endswith(b"0\r\n\r\n")
 
 
-def test_clients_in_the_backlog_are_answered(start_on_loop: Start, gate: Path) -> None:
+def test_clients_in_the_backlog_are_answered(start: Start, gate: Path) -> None:
     """Who connected before the signal was let in."""
-    server = start_on_loop("--port", "0", "--threads", "1", GATE=str(gate))
+    server = start("--port", "0", "--threads", "1", GATE=str(gate))
     first = Open(server.port, "/slow")
     server.wait_for("in the slow view")
     others = [Open(server.port, "/") for _ in range(10)]
@@ -212,7 +208,7 @@ def _caught(pid: int) -> set[int]:
 
 
 @pytest.fixture
-def process_1(start_on_loop: Start) -> tuple[Child, int]:
+def process_1(start: Start) -> tuple[Child, int]:
     """A server as process 1 of its own name space, and its pid in ours.
 
     The kernel throws away signals to process 1 for which it has no handler. Where no name space
@@ -220,7 +216,7 @@ def process_1(start_on_loop: Start) -> tuple[Child, int]:
     """
     prefix = _unshare()
     words = [sys.executable, "-m", "aserve", "--port", "0"]
-    server = start_on_loop(*prefix, *words, raw=True)
+    server = start(*prefix, *words, raw=True)
     assert server.url
     return server, _only_child(server.pid) if prefix else server.pid
 

@@ -10,7 +10,7 @@ from aserve.events import END_OF_MESSAGE, Data, Request
 from aserve.http.h1 import CONTINUE
 from aserve.http.state import Receiving, Sending
 
-from ..helpers import ConnPair, chunked, request_bytes, response
+from ..helpers import ConnPair, Headers, chunked, request_bytes, response
 
 EXPECT = (b"Expect", b"100-continue")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
@@ -261,3 +261,31 @@ def test_no_continue_behind_the_head_of_a_response(pair: ConnPair) -> None:
     pair.feed(request_bytes(b"PUT", headers=[EXPECT, (b"Content-Length", b"2")]))
     pair.server.send(response(413, (b"Content-Length", b"0")))
     assert pair.server.send_continue() == b""
+
+
+class TestReceivedElsewhere:
+    """The body goes past the machine, which only counts it."""
+
+    def test_up_to_the_end_of_the_body(self, pair: ConnPair) -> None:
+        server = pair.server
+        server.receive_data(request_bytes(b"POST", headers=[(b"Content-Length", b"10")]))
+        assert not server.received_elsewhere(4)
+        assert server.unread == 6
+        assert server.received_elsewhere(6)
+        assert server.receiving is Receiving.COMPLETE
+
+    @pytest.mark.parametrize(
+        ("headers", "body"),
+        [
+            ([(b"Content-Length", b"3")], b""),
+            ([(b"Transfer-Encoding", b"chunked")], b""),
+            ([(b"Transfer-Encoding", b"chunked")], b"5"),
+            ([], b""),
+        ],
+    )
+    def test_what_is_not_of_this_body_is_refused(
+        self, headers: Headers, body: bytes, pair: ConnPair
+    ) -> None:
+        pair.server.receive_data(request_bytes(b"POST", headers=headers, body=body))
+        with pytest.raises(LocalProtocolError, match="not of this body"):
+            pair.server.received_elsewhere(4)

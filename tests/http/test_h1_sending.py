@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 import pytest
 
@@ -346,3 +348,14 @@ def test_it_is_unused_until_something_was_asked(pair: ConnPair) -> None:
     pair.send_whole(response(200, length(2)), b"ok")
     pair.server.next_cycle()
     assert not pair.server.is_unused
+
+
+@pytest.mark.parametrize("headers", [(length(20_000),), ()], ids=["length", "chunked"])
+def test_a_large_body_is_a_piece_of_its_own(headers: Any, pair: ConnPair) -> None:
+    """It is not copied behind its head, where nothing has to stand behind it."""
+    body = bytes(20_000)
+    whole = asked(ConnPair()).server.send_whole(response(200, *headers), body)
+    pieces = asked(pair).server.send_pieces(response(200, *headers), body)
+    assert b"".join(pieces) == whole
+    assert (pieces[1] is body) is bool(headers)
+    assert asked(ConnPair()).server.send_pieces(response(200, length(5)), b"small")[1] == b""

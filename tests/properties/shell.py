@@ -20,11 +20,13 @@ from typing import Any, cast
 
 from aserve.config import ServerConfig
 from aserve.events import ExchangeRecord
+from aserve.server.buffers import Buffers
 from aserve.server.connection import Connection
 from aserve.server.exchange import Exchange
-from aserve.server.gate import Gate
+from aserve.server.gate import Collected, Gate
 from aserve.server.patience import Patience, shortest
 from aserve.server.server import Server
+from aserve.server.transport import SocketTransport
 from aserve.server.wheel import Wheel
 from aserve.types import Environ, StartResponse
 
@@ -47,6 +49,7 @@ class Worker:
         self.stage = "new"  # then "called", "body", "closed"
         self.sent = b""  # what the application has made of the response
         self.closed = 0  # how often the body was
+        self.is_late = False  # told to answer behind a stop
         self.bodies = 0
         self.error: BaseException | None = None
         self._changed = threading.Condition()
@@ -55,7 +58,7 @@ class Worker:
         self._done = False
         self._commands: SimpleQueue[tuple[str, int]] = SimpleQueue()
         # The two places where a worker may wait for the loop say so.
-        exchange._space = _Event(self)
+        exchange.outbox._space = _Event(self)
         if exchange.stream is not None:
             exchange.stream._changed = _Condition(self)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -126,6 +129,10 @@ class Worker:
             self._blocked_at = place
             self._changed.notify_all()
 
+    def is_at(self, place: object) -> bool:
+        """Whether it is there that the thread waits."""
+        return self._blocked_at is place
+
     def release(self, place: object) -> None:
         """The loop lets the thread go on if it is there that it waits."""
         with self._changed:
@@ -184,7 +191,7 @@ def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
             raise RuntimeError("the application was told to fail")
         elif command == "whole":
             worker.sent = _payload(worker.number, size)
-            start_response("200 OK", headers)
+            start_response("200 OK", [*headers, ("Content-Length", str(size))])
             return _List(worker)
         else:
             start_response("200 OK", headers)
@@ -241,6 +248,51 @@ class _Body:
         self._worker.closed += 1
 
 
+class DirectTransport(MemoryTransport):
+    """One over which a worker may send, and stops on its way for as long as the test likes.
+
+    It stops twice: while it makes the bytes, and when the kernel is about to take them.
+    """
+
+    is_plain = True
+    send_now = SocketTransport.send_now
+    is_sending = SocketTransport.is_sending
+
+    def __init__(self, protocol: asyncio.Protocol, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(protocol, extra)
+        self._is_sending = False
+        self._sock = self
+        self._sizes: SimpleQueue[int] = SimpleQueue()
+
+    @property
+    def _buffer(self) -> bytearray:
+        return self._waiting
+
+    def stop(self) -> int:
+        """In the worker: wait until the test lets it go on; returns what it was told."""
+        worker: Worker = _current.worker
+        worker.block(self)
+        return self._sizes.get(timeout=PATIENCE)
+
+    def let_go(self, worker: Worker, size: int) -> None:
+        """Have a worker go on. The kernel takes so many bytes at most; -1 is an error."""
+        worker.release(self)
+        self._sizes.put(size)
+        worker.settle()
+
+    def send(self, data: bytes) -> int:
+        """The kernel."""
+        size = self.stop()
+        if size < 0:
+            raise BrokenPipeError
+        self.received += data[:size]
+        return len(data[:size])
+
+    def lose(self, error: Exception | None = None) -> None:
+        assert not self._is_sending  # as `SocketTransport` has it: see tests/server
+        super().lose(error)
+
+
 class _Timer:
     def __init__(self, callback: Callable[..., object]) -> None:
         self.callback = callback
@@ -255,15 +307,17 @@ class Shell:
 
     Args:
         files: Whether the application may send files past the transport.
+        direct: Whether a worker may send an answer, as over a plain socket.
     """
 
-    def __init__(self, *, files: bool = False) -> None:
+    def __init__(self, *, files: bool = False, direct: bool = False) -> None:
         self.mailbox: deque[Callable[[], object]] = deque()
         self.queue: deque[Exchange] = deque()
         self.workers: list[Worker] = []
         self.timers: list[_Timer] = []
         self.records: list[ExchangeRecord] = []
         self.connections = 0
+        self.posted = self.left = 0  # how often something was, into the mailbox
         self.wheel = Wheel(
             cast(asyncio.AbstractEventLoop, SimpleNamespace(call_later=self._call_later)),
             shortest(CONFIG), is_needed=lambda: False, on_turn=lambda: None,
@@ -271,21 +325,27 @@ class Shell:
         self.server = SimpleNamespace(
             patience=Patience(CONFIG, self.wheel),
             gate=Gate(self.mailbox.append),
+            collected=Collected(),
+            buffers=Buffers(),
             config=CONFIG,
             app=app,
             environ={},
             is_draining=False,
-            poller=None,
+            meeting=None,
+            is_shut=False,
             hand_over=None,
             is_observed=True,
-            clock=SimpleNamespace(date_line=lambda: DATE),
-            mailbox=SimpleNamespace(post=self.mailbox.append),
+            clock=SimpleNamespace(date_line=self._date_line),
+            mailbox=SimpleNamespace(post=self._post, leave=self._leave, deliver=self._deliver),
             pool=SimpleNamespace(
-                submit=self.queue.append, is_full=False, grow=lambda: True, shrink=lambda: None
+                submit=self.queue.append,
+                waiting=0,
+                is_ticking=True,
+                grow=lambda: True,
+                shrink=lambda: None,
             ),
             loop=SimpleNamespace(call_later=self._call_later),
-            add=lambda _: self._count(1),
-            discard=lambda _: self._count(-1),
+            roster=SimpleNamespace(add=lambda _: self._count(1), discard=lambda _: self._count(-1)),
             observe=lambda make: self.records.append(make()),
         )
         self.connection = Connection(cast(Server, self.server))
@@ -293,8 +353,35 @@ class Shell:
         # With TLS in between, files are not sent past the transport.
         with socket.socket() as sock:
             extra = {"sslcontext": None if files else True, "socket": sock}
-        self.transport = MemoryTransport(self.connection, extra)
+        kind = DirectTransport if direct else MemoryTransport
+        self.transport = kind(self.connection, extra)
         self.connection.connection_made(self.transport)
+        if direct:
+            self.connection._answers._direct = cast(SocketTransport, self.transport)
+
+    @property
+    def sender(self) -> Worker | None:
+        """Who has stopped in the middle of a `send_now`."""
+        found = [one for one in self.workers if one.is_at(self.transport)]
+        assert len(found) < 2
+        return found[0] if found else None
+
+    def _date_line(self) -> bytes:
+        if isinstance(self.transport, DirectTransport) and hasattr(_current, "worker"):
+            self.transport.stop()
+        return DATE
+
+    def _post(self, message: Callable[[], object]) -> None:
+        self.posted += 1
+        self.mailbox.append(message)
+
+    def _leave(self, message: Callable[[], object]) -> None:
+        self.left += 1
+        self.mailbox.append(message)
+
+    def _deliver(self) -> None:
+        for _ in range(len(self.mailbox)):
+            self.mailbox.popleft()()
 
     def _count(self, change: int) -> None:
         self.connections += change
@@ -330,6 +417,8 @@ class Shell:
 
     def finish(self) -> None:
         """The client is gone; everything comes to its end."""
+        while (sender := self.sender) is not None:
+            cast(DirectTransport, self.transport).let_go(sender, 0)
         self.transport.lose()
         self.settle()
         while self.mailbox:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from aserve.server.gate import Gate
+from aserve.server.patience import Phase
 from aserve.types import Environ, StartResponse
 from aserve.wsgi.file_wrapper import FileWrapper
 
 from ..helpers import PATIENCE, request_bytes
-from .shell import Shell
+from .shell import CONFIG, Shell
 
 EXPECT = [(b"Expect", b"100-continue"), (b"Content-Length", b"5")]
 
@@ -114,3 +116,71 @@ def test_nobody_lingers_for_a_client_that_has_finished(shell: Shell) -> None:
     assert shell.transport.is_closing()
     shell.transport.deliver()
     assert b"HTTP/1.1 400 " in shell.transport.received
+
+
+def test_a_body_that_is_complete_at_the_gate_runs_once(shell: Shell) -> None:
+    """It came with its head, though the client had said that it would wait."""
+    gate = shell.server.gate = Gate(shell.mailbox.append, 1)
+    assert gate.enter()
+    shell.connection.data_received(request_bytes(b"POST", b"/0", EXPECT, b"hello"))
+    assert len(shell.queue) == 1
+    gate.leave()
+    shell.deliver_post()
+    assert len(shell.queue) == 1
+    shell.work()
+    shell.workers[0].give("read", -1)
+    shell.workers[0].give("whole", 0)
+    shell.finish()
+    assert gate.enter(), "what was not used is free"
+
+
+def test_what_came_of_a_body_before_it_had_to_wait_is_read_first(shell: Shell) -> None:
+    gate = shell.server.gate = Gate(shell.mailbox.append, 1)
+    assert gate.enter()
+    shell.connection.data_received(request_bytes(b"POST", b"/0", EXPECT, b"wo"))
+    assert not shell.queue
+    assert not shell.transport.reading
+    gate.leave()
+    shell.deliver_post()
+    assert shell.transport.reading
+    stream = shell.queue[0].stream
+    assert stream is not None
+    shell.connection.data_received(b"rld")
+    assert stream.read() == b"world"
+
+
+def test_a_gate_holds_back_also_what_was_sent_ahead(shell: Shell) -> None:
+    gate = shell.server.gate = Gate(shell.mailbox.append, 1)
+    assert gate.enter()
+    ahead = request_bytes(b"POST", b"/1", [(b"Content-Length", b"9999")], b"x" * 100)
+    shell.connection.data_received(request_bytes(b"GET", b"/0", []) + ahead)
+    shell.work()
+    shell.workers[0].give("whole", 0)
+    while shell.mailbox:
+        shell.deliver_post()
+    assert not shell.queue
+    assert not shell.transport.reading
+
+
+def test_requests_that_are_sent_ahead_wait_in_the_kernel(shell: Shell) -> None:
+    """Also when one of them was answered."""
+    size = CONFIG.limit_pipeline
+    request = request_bytes(b"GET", b"/0", [(b"X", b"x" * 1000)])
+    shell.connection.data_received(request * (2 * size // len(request)))
+    assert not shell.transport.reading
+    for _ in range(3):
+        shell.work()
+        shell.workers[-1].give("whole", 0)
+        while shell.mailbox:
+            shell.deliver_post()
+        assert not shell.transport.reading
+
+
+def test_the_time_for_a_body_begins_when_the_client_is_told_to_send_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.connection.data_received(request_bytes(b"POST", b"/0", EXPECT))
+    assert shell.connection._watch._phase is Phase.NOTHING
+    monkeypatch.setattr(shell.transport, "get_write_buffer_size", lambda: 0)  # taken at once
+    shell.connection.send_continue()
+    assert shell.connection._watch._phase is Phase.BODY

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ..helpers import Headers, chunked, request_bytes
-from .shell import CONFIG, Shell, Worker
+from .shell import CONFIG, DirectTransport, Shell, Worker
 
 YIELDED = (0, 1, 10, 300, 1023, 1024, 1025, 3000)
 SIZES = st.sampled_from(YIELDED)
@@ -30,8 +30,11 @@ class ShellWalk(RuleBasedStateMachine):
         self.peace = 0
         self.connect(0)
 
+    def make_shell(self) -> Shell:
+        return Shell()
+
     def connect(self, peace: int) -> None:
-        self.shell = Shell()
+        self.shell = self.make_shell()
         self.outbound = bytearray()  # what the client is going to send
         self.methods: list[str] = []
         self.eof = False
@@ -125,7 +128,7 @@ class ShellWalk(RuleBasedStateMachine):
         self.shell.transport.deliver(size)
         self.shell.settle()
 
-    @precondition(lambda self: self.may_end)
+    @precondition(lambda self: self.may_end and self.shell.sender is None)
     @rule()
     def reset(self) -> None:
         self.shell.transport.lose(ConnectionResetError())
@@ -170,7 +173,7 @@ class ShellWalk(RuleBasedStateMachine):
     def post(self) -> None:
         self.shell.deliver_post()
 
-    @precondition(lambda self: not self.lost)
+    @precondition(lambda self: not self.lost and self.shell.sender is None)
     @rule()
     def turn(self) -> None:
         self.shell.transport.turn()
@@ -184,9 +187,11 @@ class ShellWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.may_end and not self.shell.server.is_draining)
     @rule()
     def drain(self) -> None:
-        self.shell.server.is_draining = True
-        self.shell.connection.announce_close()
-        self.shell.connection.close_if_idle()
+        if self.shell.server.is_draining or self.lost:
+            return
+        self.shell.server.is_draining = self.shell.server.is_shut = True
+        self.shell.connection.membership.announce_close()
+        self.shell.connection.membership.close_if_idle()
 
     @precondition(lambda self: self.may_end and not self.shell.transport.is_closing())
     @rule()
@@ -204,7 +209,7 @@ class ShellWalk(RuleBasedStateMachine):
         assert len([worker for worker in at_work if not worker.exchange.closed]) <= 1
         for worker in self.shell.workers:
             # One item beyond the mark, because it is noticed behind the item.
-            assert worker.exchange._pending <= CONFIG.send_buffer + max(YIELDED)
+            assert worker.exchange.outbox.pending <= CONFIG.send_buffer + max(YIELDED)
 
     @precondition(lambda self: self.lost)
     @rule(peace=PEACE)
@@ -248,7 +253,12 @@ class ShellWalk(RuleBasedStateMachine):
                 assert workers[number].sent.startswith(body)
                 if ended and record.complete and method != "HEAD":
                     assert body == workers[number].sent
-            if not ended or (b"connection", b"close") in head.headers:
+            closes = (b"connection", b"close") in head.headers
+            if head.status_code == 200 and record.complete:
+                assert closes or not workers[number].is_late, (
+                    "an answer behind the stop is the last"
+                )
+            if not ended or closes:
                 break
         assert not data, "bytes behind the last response"
 
@@ -272,6 +282,53 @@ def _read(method: str, data: bytes) -> tuple[h11.Response | None, bytes, bool, b
             return head, body, False, b""
 
 
+class DirectWalk(ShellWalk):
+    """The same, where a worker sends its answer itself, and the loop does anything meanwhile."""
+
+    def make_shell(self) -> Shell:
+        return Shell(direct=True)
+
+    @precondition(
+        lambda self: (
+            self.may_ask and self.open and not (self.outbound or self.shell.queue or self.at_work)
+        )
+    )
+    @rule(size=SIZES, more=st.booleans())
+    def answer(self, size: int, more: bool) -> None:
+        """As far as the worker comes with it by itself, so that walks get there."""
+        self._compose(b"GET", [], b"")
+        self.send(10_000)
+        if self.shell.queue:
+            self.shell.work()
+        for worker in self.waiting:
+            worker.is_late = self.shell.server.is_shut
+            worker.give("whole", size)
+        if more and self.may_ask and self.open:
+            self._compose(b"GET", [], b"")
+            self.send(10_000)
+
+    @property
+    def at_work(self) -> bool:
+        return any(not worker.done for worker in self.shell.workers)
+
+    @precondition(lambda self: self.shell.sender is not None)
+    @rule(size=st.sampled_from([-1, 0, 1, 100, 100_000, 100_000]))
+    def let_the_sender_go_on(self, size: int) -> None:
+        transport, sender = self.shell.transport, self.shell.sender
+        assert isinstance(transport, DirectTransport)
+        assert sender is not None
+        transport.let_go(sender, size)
+
+    @precondition(lambda self: self.may_end and not self.shell.server.is_shut)
+    @rule()
+    def shut(self) -> None:
+        """A stop was asked for: it begins behind what is in the mailbox."""
+        self.shell.server.is_shut = True
+        self.shell.mailbox.append(self.drain)
+
+
 TestShellWalk = ShellWalk.TestCase
 # Without shrinking: threads make it slow, and a walk of a hundred steps can be read as it is.
 TestShellWalk.settings = settings(stateful_step_count=100, phases=[Phase.generate])
+TestDirectWalk = DirectWalk.TestCase
+TestDirectWalk.settings = TestShellWalk.settings

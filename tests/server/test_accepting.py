@@ -1,4 +1,4 @@
-"""How connections come in: by a worker, by the loop, in bursts, and when that goes wrong."""
+"""How connections come in: one by one, in bursts, and when that goes wrong."""
 
 from __future__ import annotations
 
@@ -17,23 +17,10 @@ from typing import Any
 
 import pytest
 
-from aserve.server import accepting, connection
-from aserve.server import server as server_module
-from aserve.server.connection import Connection
-from aserve.server.poller import AVAILABLE
+from aserve.server import accepting, membership
 
 from ..certificates import client_context
 from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
-
-# Where connections are read by workers, and where there is no epoll.
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers accept."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:
@@ -62,7 +49,7 @@ class Failing:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_burst_is_served(way: bool, loop: str, tls: bool) -> None:
+def test_a_burst_is_served(loop: str, tls: bool) -> None:
     with LiveServer(hello, loop=loop, tls=tls) as live:
         clients = [live.connect() for _ in range(40)]
         for client in clients:
@@ -70,13 +57,13 @@ def test_a_burst_is_served(way: bool, loop: str, tls: bool) -> None:
         for client in clients:
             assert client.answer().body == b"hello you"
             client.sock.close()
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EPROTO, errno.EPERM])
 def test_when_accepting_fails_it_pauses_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, way: bool, tls: bool, number: int
+    monkeypatch: pytest.MonkeyPatch, tls: bool, number: int
 ) -> None:
     """Whatever it is: accept(2) also tells of a network or a firewall that is gone in a moment."""
     monkeypatch.setattr(accepting, "PAUSE", 0.01)
@@ -90,7 +77,7 @@ def test_when_accepting_fails_it_pauses_and_goes_on(
         ]
 
 
-def test_a_client_that_left_the_backlog_is_nothing(way: bool) -> None:
+def test_a_client_that_left_the_backlog_is_nothing() -> None:
     with LiveServer(hello) as live:
         (listener,) = live.server._listeners
         listener._sock = Failing(listener._sock, errno.ECONNABORTED)  # type: ignore[assignment]
@@ -98,15 +85,13 @@ def test_a_client_that_left_the_backlog_is_nothing(way: bool) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ENFILE])
-def test_clients_behind_one_that_fails_are_answered_at_the_end(way: bool, number: int) -> None:
+def test_clients_behind_one_that_fails_are_answered_at_the_end(number: int) -> None:
     """When the server stops, it empties the backlog, whatever it finds there."""
     with LiveServer(hello) as live, contextlib.ExitStack() as stack:
         (listener,) = live.server._listeners
         held, arrived = threading.Event(), threading.Event()
 
         def stop_when_they_have_come() -> None:
-            if live.server.poller is not None:
-                assert live.server.poller.reclaim(listener)  # no worker is quicker
             held.set()
             arrived.wait(DEADLINE)
             listener._sock = Failing(listener._sock, number)  # type: ignore[assignment]
@@ -143,7 +128,7 @@ def test_when_all_threads_are_busy_the_loop_accepts() -> None:
             assert late[0].answer().status == 400
             late[1].send(request())
             late[2].sock.close()
-            live.until(lambda: len(live.server._connections) == 4)
+            live.until(lambda: len(live.server.roster) == 4)
             go.set()
             for client in (*slow, late[1]):
                 assert client.answer().status == 200
@@ -152,14 +137,14 @@ def test_when_all_threads_are_busy_the_loop_accepts() -> None:
         go.clear()
 
 
-def test_mute_handshakes_cost_no_thread_and_delay_nobody(way: bool) -> None:
+def test_mute_handshakes_cost_no_thread_and_delay_nobody() -> None:
     """Sixty-four clients connect and say nothing; they are gone when the server ends."""
     with LiveServer(hello, tls=True, threads=2) as live:
         mute = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(64)]
         for _ in range(5):
             assert live.get().body == b"hello "
         assert live.server.pool.size <= 2
-        live.until(lambda: len(live.server._connections) == 64)
+        live.until(lambda: len(live.server.roster) == 64)
         live.server.shutdown(grace=60)
         live.join()
         for sock in mute:
@@ -167,9 +152,7 @@ def test_mute_handshakes_cost_no_thread_and_delay_nobody(way: bool) -> None:
             sock.close()
 
 
-def test_a_handshake_that_takes_too_long_is_ended(
-    caplog: pytest.LogCaptureFixture, way: bool
-) -> None:
+def test_a_handshake_that_takes_too_long_is_ended(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "aserve.error")
     with LiveServer(hello, tls=True, handshake_timeout=0.01) as live, Log() as log:
         with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
@@ -220,10 +203,10 @@ class HalfHandshake:
 
 
 def test_a_handshake_under_way_is_finished_when_the_server_stops(
-    way: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The client was let in, so its request is answered, if it comes soon."""
-    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", DEADLINE)
+    monkeypatch.setattr(membership, "FIRST_REQUEST_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         client = HalfHandshake(live)
@@ -239,19 +222,19 @@ def test_a_handshake_under_way_is_finished_when_the_server_stops(
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02"])
-def test_a_handshake_is_cut(way: bool, said: bytes) -> None:
+def test_a_handshake_is_cut(said: bytes) -> None:
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         with socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock:
             sock.sendall(said)
-            live.until(lambda: len(live.server._connections) == 1)
+            live.until(lambda: len(live.server.roster) == 1)
             live.server.shutdown(grace=0)
             live.join()
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(1) == b""
 
 
-def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for(way: bool) -> None:
+def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for() -> None:
     with LiveServer(hello, tls=True) as live:
         assert live.get().status == 200
         client = HalfHandshake(live)
@@ -263,10 +246,10 @@ def test_a_client_that_says_nothing_behind_its_handshake_is_not_waited_for(way: 
 
 
 def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
-    way: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody else can go on with its session, and it cannot know that the code was replaced."""
-    monkeypatch.setattr(connection, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
+    monkeypatch.setattr(membership, "FIRST_REQUEST_AT_RELOAD_SECONDS", DEADLINE)
     with LiveServer(hello, tls=True) as live, live.connect() as used:
         used.send(request())
         assert used.answer().body == b"hello "
@@ -274,7 +257,9 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
             socket.create_connection(("127.0.0.1", live.port), timeout=DEADLINE) as sock,
             client_context().wrap_socket(sock, server_hostname="127.0.0.1") as client,
         ):
-            live.until(lambda: sum(type(one) is Connection for one in live.server._connections) > 1)
+            live.until(
+                lambda: sum(type(one) is membership.Membership for one in live.server.roster) > 1
+            )
             live.server.shutdown(grace=60, hand_over=lambda sock, data: None)
             assert used.sock.recv(1) == b""  # whoever was answered before is closed
             client.sendall(request())
@@ -285,9 +270,7 @@ def test_a_client_that_has_just_finished_its_handshake_is_answered_at_a_reload(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_half_a_request_that_comes_to_a_server_that_stops_goes_on_whole(
-    way: bool, tls: bool
-) -> None:
+def test_half_a_request_that_comes_to_a_server_that_stops_goes_on_whole(tls: bool) -> None:
     """It was sent on its way just before; with TLS it is a client that speaks plain HTTP."""
     go, begun = threading.Event(), threading.Event()
 
@@ -315,7 +298,7 @@ def test_half_a_request_that_comes_to_a_server_that_stops_goes_on_whole(
 
 
 @pytest.mark.parametrize("size", [0, 10])
-def test_connections_at_rest_are_handed_over(way: bool, size: int) -> None:
+def test_connections_at_rest_are_handed_over(size: int) -> None:
     """To a server that goes on with them; a request that runs is finished by who has begun it."""
     go, begun = threading.Event(), threading.Event()
 
@@ -337,9 +320,9 @@ def test_connections_at_rest_are_handed_over(way: bool, size: int) -> None:
             used.send(request("/again")[:size])  # half a request goes along
             busy.send(request("/slow"))
             assert begun.wait(DEADLINE)
-            first.until(lambda: len(first.server._connections) == 3)
+            first.until(lambda: len(first.server.roster) == 3)
             first.server.shutdown(60, hand_over=give)
-            first.until(lambda: len(first.server._connections) == 1)
+            first.until(lambda: len(first.server.roster) == 1)
             for client, said in ((used, size), (fresh, 0)):
                 client.send(request("/again")[said:])
                 assert client.answer().body == b"hello "

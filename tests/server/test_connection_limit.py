@@ -8,22 +8,12 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
+from aserve.server import roster
 
 from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
 
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
-
 # Seconds, of the wheel.
 TURN = 0.02
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers accept."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:
@@ -31,7 +21,7 @@ def hello(environ: Any, start_response: Any) -> list[bytes]:
     return [b"hello"]
 
 
-def test_who_rests_for_longest_gives_way(way: bool) -> None:
+def test_who_rests_for_longest_gives_way() -> None:
     with LiveServer(hello, limit_connections=3, head_timeout=TURN * 5) as live, Log() as log:
         with live.connect() as first, live.connect() as second, live.connect() as third:
             for client in (first, second, third):
@@ -53,7 +43,7 @@ def _turns(live: LiveServer, times: int) -> None:
     live.until(lambda: wheel.now >= until)
 
 
-def test_new_ones_wait_while_all_are_busy(way: bool) -> None:
+def test_new_ones_wait_while_all_are_busy() -> None:
     go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -69,7 +59,7 @@ def test_new_ones_wait_while_all_are_busy(way: bool) -> None:
             with live.connect() as late:
                 late.send(request())
                 assert "wait until one ends" in log.wait_for("limit_connections")
-                assert len(live.server._connections) == 2
+                assert len(live.server.roster) == 2
                 first.sock.close()
                 late.until(b"begun")
                 go.set()
@@ -84,4 +74,4 @@ def test_the_system_s_limit_counts_with_a_reserve(monkeypatch: pytest.MonkeyPatc
         (resource.RLIM_INFINITY, 10_000),
     ):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert server_module._most_connections(10_000) == most
+        assert roster.most_connections(10_000) == most

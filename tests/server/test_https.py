@@ -11,20 +11,9 @@ import httpx
 import pytest
 
 import aserve
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
 
 from ..certificates import make_certificate
 from ..conformance.wsgi_server import DEADLINE, LiveServer, request
-
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers read."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 @pytest.fixture(autouse=True)

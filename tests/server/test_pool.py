@@ -14,11 +14,6 @@ from aserve.server.pool import WorkerPool
 
 
 class _Job:
-    can_wait = True
-
-    def overdue(self) -> None:
-        pass
-
     def is_over(self) -> bool:
         return False
 
@@ -118,7 +113,7 @@ async def test_waiting_jobs_of_an_idle_process_get_their_threads_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One look at the stall is enough for all of them."""
-    monkeypatch.setattr(pool_module, "_BUSY", float("inf"))
+    monkeypatch.setattr(pool_module, "BUSY", float("inf"))
     pool = _Pool(4)
     ticks = 0
     tick = pool.pool._tick
@@ -232,7 +227,7 @@ async def test_many_jobs_from_many_turns_are_all_run_once(
 
     Also in a process that counts as busy all the time, and in one that never does.
     """
-    monkeypatch.setattr(pool_module, "_BUSY", busy)
+    monkeypatch.setattr(pool_module, "BUSY", busy)
     pool = _Pool(5)
     lock = threading.Lock()
     counts: dict[int, int] = {}
@@ -254,33 +249,6 @@ async def test_many_jobs_from_many_turns_are_all_run_once(
             await asyncio.sleep(0)
     await done.wait()
     assert set(counts.values()) == {1}
-    await pool.close()
-
-
-async def test_what_cannot_wait_is_dropped_when_all_threads_are_busy() -> None:
-    pool = _Pool(1)
-    gate = pool.gate()
-    await gate.began.wait()
-
-    class Impatient(_Job):
-        can_wait = False
-
-        def __init__(self) -> None:
-            self.dropped = asyncio.Event()
-
-        def run(self) -> None:
-            raise AssertionError("the thread was busy")
-
-        def drop(self) -> None:
-            self.dropped.set()
-
-    impatient = Impatient()
-    waits = pool.gate()
-    pool.pool.submit(impatient)
-    await impatient.dropped.wait()
-    gate.go.set()
-    await waits.began.wait()
-    waits.go.set()
     await pool.close()
 
 

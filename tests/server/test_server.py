@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import httpx
 import pytest
 
 import aserve
@@ -263,3 +264,16 @@ class _Named:
         return "GET /"
 
     def run(self) -> None: ...
+
+
+async def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the client, who goes on, nor the end."""
+
+    def fail(record: aserve.ExchangeRecord) -> None:
+        raise LookupError("the observer")
+
+    async with aserve.open_server(hello, hooks=aserve.Hooks(on_exchange=fail)) as server:
+        async with httpx.AsyncClient(timeout=20) as client:
+            for _ in range(2):
+                assert (await client.get(server.url)).status_code == 200
+    assert caplog.text.count("on_exchange has failed") == 2

@@ -10,26 +10,15 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
 from aserve.server.gate import Gate
-from aserve.server.poller import AVAILABLE
 
 from ..conformance.wsgi_server import DEADLINE, Client, LiveServer, Log, request
-
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
 
 THREADS = 8
 # A fresh client's answer; the issue at hand was that there was none at all.
 SOON = 0.25
 BODY = b"x" * 100_000  # longer than is collected before a thread is taken
 HEAD = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100000\r\n\r\n"
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers read."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:
@@ -59,10 +48,10 @@ def best_time(live: LiveServer) -> float:
 
 
 @pytest.mark.parametrize("sent", [10, 70_000, 99_999])
-def test_mute_clients_and_half_bodies_starve_nobody(way: bool, sent: int) -> None:
+def test_mute_clients_and_half_bodies_starve_nobody(sent: int) -> None:
     with LiveServer(echo, threads=THREADS) as live:
         with many(live, 200), many(live, 64, HEAD + BODY[:sent]) as halves:
-            live.until(lambda: len(live.server._connections) >= 264)
+            live.until(lambda: len(live.server.roster) >= 264)
             assert best_time(live) < SOON
             for client in halves:
                 client.send(BODY[sent:])
@@ -72,7 +61,7 @@ def test_mute_clients_and_half_bodies_starve_nobody(way: bool, sent: int) -> Non
             live.until(lambda: live.server.pool.size <= THREADS)
 
 
-def test_clients_that_do_not_read_starve_nobody(way: bool) -> None:
+def test_clients_that_do_not_read_starve_nobody() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         return (b"x" * 100_000 for _ in range(80)) if environ["PATH_INFO"] == "/long" else [b""]
@@ -85,7 +74,7 @@ def test_clients_that_do_not_read_starve_nobody(way: bool) -> None:
                 assert len(client.answer().body) == 8_000_000
 
 
-def test_expect_continue_takes_a_thread_and_lends_it(way: bool) -> None:
+def test_expect_continue_takes_a_thread_and_lends_it() -> None:
     """The app decides whether it wants the body, and only then is it sent."""
     head = HEAD[:-2] + b"Expect: 100-continue\r\n\r\n"
     with LiveServer(echo, threads=2) as live, many(live, 20, head) as clients:
@@ -97,7 +86,7 @@ def test_expect_continue_takes_a_thread_and_lends_it(way: bool) -> None:
             assert client.answer().body == b"100000"
 
 
-def test_beyond_the_gate_a_body_waits_on_the_loop(way: bool) -> None:
+def test_beyond_the_gate_a_body_waits_on_the_loop() -> None:
     with LiveServer(echo, threads=2, body_buffer=10) as live:
         live.server.gate = Gate(live.server.mailbox.post, most=1)
         with live.connect() as first, live.connect() as second, live.connect() as third:
@@ -117,7 +106,7 @@ def test_beyond_the_gate_a_body_waits_on_the_loop(way: bool) -> None:
 STUCK = 0.05
 
 
-def test_a_stuck_view_costs_one_thread_and_is_named(way: bool) -> None:
+def test_a_stuck_view_costs_one_thread_and_is_named() -> None:
     go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -139,7 +128,7 @@ def test_a_stuck_view_costs_one_thread_and_is_named(way: bool) -> None:
     assert sum("Still at work" in line for line in log.lines) == 1
 
 
-def test_who_streams_or_waits_for_a_client_is_not_stuck(way: bool) -> None:
+def test_who_streams_or_waits_for_a_client_is_not_stuck() -> None:
     go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -160,7 +149,7 @@ def test_who_streams_or_waits_for_a_client_is_not_stuck(way: bool) -> None:
     assert not [line for line in log.lines if "Still at work" in line]
 
 
-def test_nobody_is_called_stuck_at_a_prompt(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_called_stuck_at_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person thinks."""
     import io
     import pdb
@@ -186,7 +175,7 @@ def test_nobody_is_called_stuck_at_a_prompt(way: bool, monkeypatch: pytest.Monke
     assert not [line for line in log.lines if "Still at work" in line]
 
 
-def test_nobody_is_called_stuck_when_that_is_off(way: bool) -> None:
+def test_nobody_is_called_stuck_when_that_is_off() -> None:
     go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> list[bytes]:

@@ -12,24 +12,12 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
-
 from ..certificates import client_context
 from ..conformance.wsgi_server import DEADLINE, LiveServer, Log, request
-
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
 
 # Seconds. Everything is five times as coarse: one turn of the wheel is a fifth of it.
 SHORT = 0.2
 HALF = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\n12345"
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers read."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -62,16 +50,16 @@ def read_to_end(sock: socket.socket) -> bytes:
     return data
 
 
-def test_a_client_that_says_nothing_is_closed(way: bool, tls: bool) -> None:
+def test_a_client_that_says_nothing_is_closed(tls: bool) -> None:
     with LiveServer(hello, tls=tls, first_byte_timeout=SHORT) as live:
         began = monotonic()
         with client_of(live) as sock:
             assert read_to_end(sock) == b""
         assert monotonic() - began >= SHORT
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
-def test_a_connection_at_rest_is_closed(way: bool, tls: bool) -> None:
+def test_a_connection_at_rest_is_closed(tls: bool) -> None:
     with LiveServer(hello, tls=tls, keep_alive_timeout=SHORT) as live, client_of(live) as sock:
         sock.sendall(request())
         began = monotonic()
@@ -79,7 +67,7 @@ def test_a_connection_at_rest_is_closed(way: bool, tls: bool) -> None:
         assert monotonic() - began >= SHORT
 
 
-def test_a_connection_that_is_used_lives_on(way: bool) -> None:
+def test_a_connection_that_is_used_lives_on() -> None:
     """For much longer than it may rest."""
     with LiveServer(hello, keep_alive_timeout=SHORT, first_byte_timeout=SHORT) as live:
         with live.connect() as client:
@@ -106,9 +94,7 @@ def drip(sock: socket.socket, data: bytes) -> bytes:
     return answer + read_to_end(sock)
 
 
-def test_a_head_that_drips_is_answered_408(
-    way: bool, tls: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_head_that_drips_is_answered_408(tls: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Each byte is no excuse: the whole head has to come in time."""
     caplog.set_level("INFO", "aserve.error")
     with LiveServer(hello, tls=tls, head_timeout=SHORT) as live, Log() as log:
@@ -123,7 +109,7 @@ def test_a_head_that_drips_is_answered_408(
 
 
 @pytest.mark.parametrize("more", [b"", b"\r\nX-Padding: " + b"x" * 100])
-def test_half_a_second_head_is_answered_408(way: bool, more: bytes) -> None:
+def test_half_a_second_head_is_answered_408(more: bytes) -> None:
     """Behind a whole request, on a connection that was lent to the workers."""
     with LiveServer(hello, head_timeout=SHORT) as live, live.connect() as client:
         client.send(request())
@@ -132,7 +118,7 @@ def test_half_a_second_head_is_answered_408(way: bool, more: bytes) -> None:
         assert client.answer().status == 408
 
 
-def test_a_body_that_stops_is_answered_408(way: bool, tls: bool) -> None:
+def test_a_body_that_stops_is_answered_408(tls: bool) -> None:
     with LiveServer(hello, tls=tls, body_timeout=SHORT) as live, client_of(live) as sock:
         sock.sendall(HALF)
         answer = read_to_end(sock)
@@ -140,7 +126,7 @@ def test_a_body_that_stops_is_answered_408(way: bool, tls: bool) -> None:
     assert b"for 0.2 s (body_timeout)" in answer
 
 
-def test_a_long_body_that_stops_is_an_error_where_the_app_reads(way: bool) -> None:
+def test_a_long_body_that_stops_is_an_error_where_the_app_reads() -> None:
     with LiveServer(hello, body_timeout=SHORT, body_buffer=2) as live, client_of(live) as sock:
         sock.sendall(HALF)
         answer = read_to_end(sock)
@@ -149,7 +135,7 @@ def test_a_long_body_that_stops_is_an_error_where_the_app_reads(way: bool) -> No
 
 
 @pytest.mark.parametrize("buffer", [2, 65_536])
-def test_a_body_that_drips_is_waited_for(way: bool, buffer: int) -> None:
+def test_a_body_that_drips_is_waited_for(buffer: int) -> None:
     """As long as some of it comes: twice as long in all."""
     with LiveServer(hello, body_timeout=SHORT, body_buffer=buffer) as live:
         with live.connect() as client:
@@ -160,7 +146,7 @@ def test_a_body_that_drips_is_waited_for(way: bool, buffer: int) -> None:
             assert client.answer().body == b"hello 1234567890"
 
 
-def test_an_app_that_takes_its_time_is_not_the_client_s_fault(way: bool) -> None:
+def test_an_app_that_takes_its_time_is_not_the_client_s_fault() -> None:
     """Neither before it reads the body, of which some was held back, nor behind."""
     go = threading.Event()
 
@@ -211,9 +197,7 @@ def endless(left: threading.Event) -> Callable[..., Iterator[bytes]]:
     return app
 
 
-def test_a_client_that_takes_nothing_is_cut(
-    way: bool, tls: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_client_that_takes_nothing_is_cut(tls: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "aserve.error")
     left = threading.Event()
     with LiveServer(endless(left), tls=tls, send_timeout=SHORT) as live, Log() as log:
@@ -223,10 +207,10 @@ def test_a_client_that_takes_nothing_is_cut(
             assert "taken nothing of the answer to GET /" in log.wait_for("send_timeout")
             assert monotonic() - began >= SHORT
             assert left.wait(DEADLINE)
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
 
 
-def test_a_client_that_takes_its_answer_slowly_gets_it(way: bool) -> None:
+def test_a_client_that_takes_its_answer_slowly_gets_it() -> None:
     """In four times the time that it may take nothing."""
     size = 8_000_000
 
@@ -244,7 +228,7 @@ def test_a_client_that_takes_its_answer_slowly_gets_it(way: bool) -> None:
         assert got == size
 
 
-def test_without_time_outs_everybody_is_waited_for(way: bool) -> None:
+def test_without_time_outs_everybody_is_waited_for() -> None:
     names = (
         "first_byte_timeout", "head_timeout", "handshake_timeout", "keep_alive_timeout",
         "body_timeout", "send_timeout",
@@ -262,7 +246,7 @@ def test_without_time_outs_everybody_is_waited_for(way: bool) -> None:
                 assert client.answer().body == b"hello "
 
 
-def test_time_in_which_the_loop_stands_still_does_not_count(way: bool) -> None:
+def test_time_in_which_the_loop_stands_still_does_not_count() -> None:
     """As under a debugger that stops all threads."""
     with LiveServer(hello, keep_alive_timeout=SHORT) as live, live.connect() as client:
         client.send(request())
@@ -279,7 +263,7 @@ def test_time_in_which_the_loop_stands_still_does_not_count(way: bool) -> None:
         assert client.answer().body == b"hello "
 
 
-def test_a_server_at_rest_has_no_timer(way: bool) -> None:
+def test_a_server_at_rest_has_no_timer() -> None:
     with LiveServer(hello, keep_alive_timeout=SHORT) as live:
         assert not live.server.patience.wheel.is_turning
         assert live.get().status == 200

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from aserve.server.own_loop import own_loop
 from aserve.server.transport import SocketTransport
 
 from ..helpers import PATIENCE
@@ -235,5 +238,59 @@ async def test_a_failure_of_the_protocol_is_logged_and_cuts(
         w.transport.resume_reading()
         await w.send(b"a")
         await w.protocol.until("lost")
-    assert "its connection is cut" in caplog.text
+    assert "in the middle of a request, which is cut" in caplog.text
     assert "ValueError: ours" in caplog.text
+
+
+def test_what_ends_in_the_same_turn_is_never_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a loop of the server's own; and what goes on is watched from its end."""
+    watched: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        add_reader = loop.add_reader
+
+        def note(fd: int, *rest: Any) -> None:
+            watched.append(fd)
+            add_reader(fd, *rest)
+
+        monkeypatch.setattr(loop, "add_reader", note)
+        for ends in (True, False):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.setblocking(False)
+                protocol = _Protocol()
+                transport = SocketTransport(loop, ours, "", protocol)
+                transport.resume_reading()
+                if ends:
+                    transport.close()
+                theirs.send(b"hello")
+                await protocol.until("lost" if ends else "data")
+                assert watched == ([] if ends else [ours.fileno()])
+                transport.abort()
+                await protocol.until("lost")
+
+    with asyncio.Runner(loop_factory=own_loop) as runner:
+        runner.run(main())
+
+
+def test_a_socket_that_cannot_be_watched_is_cut_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the loop of the server's own was about to sleep."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "no space left for watches")
+
+        monkeypatch.setattr(loop, "add_reader", fail)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            protocol = _Protocol()
+            SocketTransport(loop, ours, "", protocol).resume_reading()
+            await protocol.changed.wait()  # without a timer, which would wake the loop
+            assert isinstance(protocol.error, OSError)
+
+    with asyncio.Runner(loop_factory=own_loop) as runner:
+        runner.run(main())

@@ -303,3 +303,15 @@ def test_an_answer_that_is_no_switch_has_no_frames() -> None:
     meter = FrameMeter()
     meter.feed(b"HTTP/1.1 400 Bad Request\r\n\r\nbody")
     assert (meter.status_code, meter.is_between_frames) == (400, False)
+
+
+def test_the_body_of_an_upgrade_is_not_counted_for_ever(
+    app: App, server: aserve.ServerThread
+) -> None:
+    collected = server.server.collected
+    before = collected._left
+    with connect(server) as client:
+        head = UPGRADE[:-2] % (b"echo", b"echo") + b"Content-Length: 60000\r\n\r\n"
+        client.sendall(head + bytes(60_000))
+        assert read(client, len(SWITCHING)) == SWITCHING
+        assert collected._left == before

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.conftest import Start, starter
+from ..e2e.conftest import ON_LOOP, Start, starter
 
 # Set by `nox -s stress`.
 LONG = bool(os.environ.get("STRESS"))
@@ -25,8 +25,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield function
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=ON_LOOP)
 def start_on_loop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """See `tests.e2e.conftest`."""
-    with starter(tmp_path, ASERVE_LOOP=request.param) as function:
+    with starter(tmp_path, ON_LOOP[request.param]) as function:
         yield function

@@ -14,15 +14,9 @@ from typing import Any
 
 import pytest
 
-from aserve.server import server as server_module
-from aserve.server.poller import AVAILABLE
-
 from ..certificates import client_context
 from ..conformance.wsgi_server import Client, LiveServer, chunked, request
 from .conftest import LONG
-
-# Where connections are read by workers, and where there is no epoll.
-WAYS = [pytest.param(True, marks=pytest.mark.skipif(not AVAILABLE, reason="no epoll")), False]
 
 # Of a TLS connection every so many bytes, because each costs a handshake.
 STEP = 1 if LONG else 8
@@ -31,13 +25,6 @@ PIECE = b"0123456789abcdef" * 500
 PIECES = 6
 
 LINGER_ZERO = b"\x01\0\0\0\0\0\0\0"
-
-
-@pytest.fixture(params=WAYS, ids=["workers", "loop"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether workers read."""
-    monkeypatch.setattr(server_module, "AVAILABLE", request.param)
-    return bool(request.param)
 
 
 def app(environ: Any, start_response: Any) -> Any:
@@ -84,7 +71,7 @@ def live(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
     caplog.set_level(logging.INFO)
     with LiveServer(app, tls=request.param) as live:
         yield live
-        live.until(lambda: not live.server._connections)
+        live.until(lambda: not live.server.roster)
         live.until(lambda: not live.server.pool.running())
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert "Traceback" not in caplog.text

@@ -180,51 +180,6 @@ def test_close_leaves_the_connection_alone() -> None:
     assert stream.body.read() == b"ab"
 
 
-def test_a_body_is_pulled_until_the_server_has_no_more_of_it(
-    reader: Callable[..., Future[Any]],
-) -> None:
-    """The reader's thread fetches the pieces; when it cannot, they are fed by another one."""
-    arrived = [b"one", b"two"]
-    handed_over = threading.Event()
-
-    def pull() -> bool:
-        if not arrived:
-            handed_over.set()
-            return False
-        body.feed(arrived.pop(0), pulled=True)
-        return True
-
-    body = StreamBody(1 << 20, lambda: None, lambda: None, pull)
-    assert body.read(4) == b"onet"
-    rest = reader(body.read)
-    assert handed_over.wait(DEADLINE)
-    body.feed(b"three")
-    body.feed_eof()
-    assert rest.result(DEADLINE) == b"wothree"
-    assert body.read() == b""
-
-
-def test_who_pulls_is_not_held_back_and_who_feeds_is() -> None:
-    """The loop may feed before the reader knows that it can pull no more."""
-    body = StreamBody(4, lambda: None, lambda: None, lambda: True)
-    assert body.feed(b"12345", pulled=True)
-    assert not body.feed(b"6")
-
-
-def test_a_pull_ends_with_the_body_or_its_failure() -> None:
-    def pull() -> bool:
-        steps.pop(0)()
-        return True
-
-    body = StreamBody(1 << 20, lambda: None, lambda: None, pull)
-    steps: list[Callable[[], object]] = [lambda: body.feed(b"all"), body.feed_eof]
-    assert body.read() == b"all"
-    failing = StreamBody(1 << 20, lambda: None, lambda: None, pull)
-    steps = [lambda: failing.fail(ClientDisconnected("gone"))]
-    with pytest.raises(ClientDisconnected):
-        failing.read()
-
-
 class Waiter:
     """Whoever may use the thread meanwhile."""
 

@@ -1,7 +1,8 @@
-"""The short way: what stays on it, what leaves it, and that nothing is lost in between."""
+"""Answers: sent by a worker or by the loop, and that nothing is lost in between."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,13 +11,10 @@ from typing import Any
 import pytest
 
 from aserve.errors import LocalProtocolError
-from aserve.server import direct
-from aserve.server.poller import AVAILABLE
+from aserve.server import answers
 
 from ..certificates import client_context
-from ..conformance.wsgi_server import DEADLINE, LiveServer, request
-
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the short way needs epoll")
+from ..conformance.wsgi_server import DEADLINE, LOOPS, LiveServer, request
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:
@@ -39,35 +37,69 @@ def connect(port: int, *, tls: bool) -> socket.socket:
     return sock
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_small_request_does_not_wait_for_the_loop(loop: str) -> None:
-    """The loop is held up on purpose; the client gets its answers all the same."""
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_worker_sends_a_whole_answer_by_itself(loop: str) -> None:
+    """The loop is held up on purpose while the app is at work; the client gets its answer."""
     go, held = threading.Event(), threading.Event()
 
     def hold() -> None:
         held.set()
         go.wait(DEADLINE)
 
-    with LiveServer(hello, loop=loop) as live, live.connect() as client:
-        client.send(request())
-        first = client.answer().body  # a worker is awake, and watches
-        live.loop.call_soon_threadsafe(hold)
-        assert held.wait(DEADLINE)
-        for _ in range(20):
-            client.send(request())
-            assert client.answer().body == first
-        client.send(request("/", "POST", "Content-Length: 3") + b"abc")
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/held":
+            live.loop.call_soon_threadsafe(hold)
+            assert held.wait(DEADLINE)
+        return hello(environ, start_response)
+
+    with LiveServer(app, loop=loop) as live, live.connect() as client:
+        client.send(request("/held", "POST", "Content-Length: 3") + b"abc")
         assert client.answer().status == 200
-        client.send(request("/", "GET", "Connection: close"))
+        # What is sent ahead of the loop's knowing is the next request all the same.
+        client.send(request("/next") + request("/last", "GET", "Connection: close"))
+        go.set()
+        assert client.answer().status == 200
         assert client.answer()["connection"] == "close"
         assert client.rest() == b""
-        go.set()
-        live.until(lambda: not live.server._connections)
-        assert sorted(live.record().request.method for _ in range(23))[-1] == "POST"  # type: ignore[union-attr]
+        live.until(lambda: not live.server.roster)
+        records = [live.record() for _ in range(3)]
+    paths = [record.request.target for record in records if record.request is not None]
+    assert paths == [b"/held", b"/next", b"/last"]
+    assert all(record.complete and not record.client_left for record in records)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_worker_has_sent_is_told_soon(loop: str) -> None:
+    """Nobody asks for anything any more, and the observer hears of it all the same."""
+    with LiveServer(hello, loop=loop) as live, live.connect() as client:
+        for _ in range(50):
+            client.send(request())
+            assert client.answer().status == 200
+            assert live.record().complete
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_many_at_once_get_their_own_answers(loop: str) -> None:
+    """Batches of many sizes, quick and slow ones among them."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        if path.endswith("7"):
+            threading.Event().wait(0.01)
+        start_response("200 OK", [])
+        return [path.encode()]
+
+    with LiveServer(app, loop=loop, threads=8) as live, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(live.connect()) for _ in range(64)]
+        for size in (1, 2, 3, 8, 64, 64, 64, 5, 64):
+            for number, client in enumerate(clients[:size]):
+                client.send(request(f"/{number}"))
+            for number, client in enumerate(clients[:size]):
+                assert client.answer().body == b"/%d" % number
 
 
 def test_a_large_answer_that_the_client_takes_slowly() -> None:
-    """It is begun by the worker and ended by the loop; then the connection is parked again."""
+    """It is begun by the worker and ended by the loop."""
     body = b"x" * 20_000_000
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -82,50 +114,6 @@ def test_a_large_answer_that_the_client_takes_slowly() -> None:
             assert client.answer().body == b"small"
 
 
-def test_a_slow_path_is_remembered_until_it_is_quick() -> None:
-    go = threading.Event()
-
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        if environ["PATH_INFO"] == "/slow":
-            go.wait(DEADLINE)
-        start_response("200 OK", [])
-        return [b"x"]
-
-    with LiveServer(app) as live, live.connect() as client, live.connect() as other:
-        client.send(request("/slow"))
-        live.until(lambda: live.server.slow_paths == {b"/slow"})
-        # The next one has somebody else watch first.
-        other.send(request("/slow"))
-        live.until(lambda: len(live.server.pool.running()) == 2)
-        assert live.get("/quick").body == b"x"
-        go.set()
-        assert client.answer().body == other.answer().body == b"x"
-        client.send(request("/slow"))
-        assert client.answer().body == b"x"
-        live.until(lambda: not live.server.slow_paths)
-
-
-def test_the_memory_for_slow_paths_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "_SLOW_PATHS", 2)
-    go = threading.Event()
-
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        go.wait(DEADLINE)
-        start_response("200 OK", [])
-        return []
-
-    with LiveServer(app) as live:
-        clients = [live.connect() for _ in range(3)]
-        for number, client in enumerate(clients):
-            client.send(request(f"/{number}"))
-            live.until(lambda number=number: b"/%d" % number in live.server.slow_paths)  # type: ignore[misc]
-        assert live.server.slow_paths == {b"/2"}
-        go.set()
-        for client in clients:
-            with client:
-                assert client.answer().status == 200
-
-
 def test_a_response_that_cannot_be_sent_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,7 +122,7 @@ def test_a_response_that_cannot_be_sent_ends_the_connection(
     def refuse(*_: object) -> bytes:
         raise LocalProtocolError("no such response")
 
-    monkeypatch.setattr(direct, "serialize_whole", refuse)
+    monkeypatch.setattr(answers, "serialize_whole", refuse)
     with LiveServer(hello) as live, live.connect() as client:
         client.send(request())
         assert client.rest() == b""
@@ -167,9 +155,10 @@ def test_when_all_threads_are_busy_a_client_that_leaves_is_seen() -> None:
     assert seen == ["/runs"]
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "own"])
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_stop_at_a_random_moment_loses_nothing(seed: int, tls: bool) -> None:
+def test_a_stop_at_a_random_moment_loses_nothing(seed: int, tls: bool, loop: str) -> None:
     """Clients that ask without a pause: each answer is whole or not begun, and the server ends."""
     clients = 8
     counts = [0] * clients
@@ -206,7 +195,7 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int, tls: bool) -> None:
             return iter([b"in ", b"pieces!"])
         return [b"whole!"]
 
-    with LiveServer(app, tls=tls) as live:
+    with LiveServer(app, tls=tls, loop=loop) as live:
         threads = [
             threading.Thread(target=ask, args=(number, live.port)) for number in range(clients)
         ]
@@ -224,10 +213,13 @@ def test_a_stop_at_a_random_moment_loses_nothing(seed: int, tls: bool) -> None:
     assert min(counts) >= 10
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "own"])
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])
-def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int, tls: bool) -> None:
+def test_a_cut_at_a_random_moment_ends_everything(
+    header: str, seed: int, tls: bool, loop: str
+) -> None:
     """Small, long and slow requests are under way; the server is closed all the same."""
     stop = threading.Event()
     warm = threading.Semaphore(0)
@@ -253,7 +245,7 @@ def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int, tls: b
         start_response("200 OK", [])
         return [b"%d" % size]
 
-    with LiveServer(app, tls=tls) as live:
+    with LiveServer(app, tls=tls, loop=loop) as live:
         threads = [threading.Thread(target=ask, args=(number, live.port)) for number in range(6)]
         for thread in threads:
             thread.start()
@@ -265,17 +257,17 @@ def test_a_cut_at_a_random_moment_ends_everything(header: str, seed: int, tls: b
         for thread in threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()
-    assert not live.server._connections
+    assert not live.server.roster
 
 
-def test_a_long_body_is_held_back_when_the_loop_takes_the_connection_over() -> None:
-    """The worker has read a piece by itself, then answers, and reads no more for a while."""
+def test_a_long_body_is_held_back_while_the_app_does_not_read_it() -> None:
+    """It has read a piece, then answers, and reads no more for a while."""
     go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
         environ["wsgi.input"].read(10)
         start_response("200 OK", [])
-        yield b"begun"  # sent by the loop, which from here on reads, too
+        yield b"begun"
         go.wait(DEADLINE)
         yield b"%d" % len(environ["wsgi.input"].read())
 
@@ -286,10 +278,10 @@ def test_a_long_body_is_held_back_when_the_loop_takes_the_connection_over() -> N
         sender.start()
 
         def is_held_back() -> bool:
-            connection: Any = next(iter(live.server._connections), None)
-            exchange = connection and connection.exchange
+            member: Any = next(iter(live.server.roster), None)
+            exchange = member and member._connection.exchange
             begun = exchange is not None and exchange.status_code == 200
-            return begun and not connection._transport.is_reading()
+            return begun and not member._transport.is_reading()
 
         live.until(is_held_back)
         assert sender.is_alive()
